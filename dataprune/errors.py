@@ -75,3 +75,28 @@ def class_labels(name: str, labels: np.ndarray, n: int | None = None, n_classes:
         span = "0 or more" if n_classes is None else f"0 to {n_classes - 1}"
         raise ConfigError(name, Shown(f"{int(labels[wrong[0]])} at ids {first(wrong)}"), f"class ids of {span}")
     return labels.astype(np.int64, copy=False)
+
+
+def generator(name: str, rng: np.random.Generator) -> np.random.Generator:
+    """Return `rng`, or raise: a selector draws from a numpy Generator, so that a seed is given once and outside."""
+    if not isinstance(rng, np.random.Generator):
+        raise ConfigError(name, rng, "a numpy Generator: numpy.random.default_rng(seed)")
+    return rng
+
+
+def whole_number(key: str, value: int, low: int, high: int | None = None, why: str = "") -> int:
+    """Return `value` as int, or raise: no whole number, below `low` or above `high`; `why`: of these bounds."""
+    # True is the integer 1 to Python; None and text have no order; int() of 2.5 would hide what was asked for
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    top = np.inf if high is None else high
+    if not number or not np.isfinite(value) or int(value) != value or not low <= value <= top:
+        span = f"{low} or more" if high is None else f"{low} to {high}"
+        raise ConfigError(key, value, f"{span} ({why})" if why else f"a whole number, {span}")
+    return int(value)
+
+
+def one_of(key: str, value: str, *options: str) -> str:
+    """Return `value`, or raise: it is none of `options`."""
+    if value not in options:
+        raise ConfigError(key, value, " | ".join(options))
+    return value

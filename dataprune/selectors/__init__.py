@@ -1,0 +1,1 @@
+"""Pure functions of arrays: which ids to keep within a budget."""

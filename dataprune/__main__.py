@@ -1,0 +1,73 @@
+"""The command line: compose the config, check it, run the job, file its rows.
+
+    python -m dataprune method=forgetting prune_ratio=0.7
+    python -m dataprune --help
+
+torch, Lightning and W&B are imported after the config is known to be good, so help and mistakes answer in a second.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from dataprune import report
+from dataprune.config import Config, typed
+from dataprune.errors import ConfigError
+from dataprune.store import DamagedResult
+
+ConfigStore.instance().store(name="base_config", node=Config)
+
+
+class Refused(CompactHydraException):
+    """What Hydra prints as one line, without a stack trace (HYDRA_FULL_ERROR=1 shows it)."""
+
+
+def here(name: str) -> Path:
+    """A folder of the program (conf, multirun_templates): inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return next(p for p in (package / name, package.parent / name) if p.is_dir())
+
+
+@hydra.main(version_base="1.3", config_path=str(here("conf")), config_name="config")
+def job(composed: DictConfig) -> None:
+    """One job: composed config in, rows out."""
+    logging.captureWarnings(True)
+    try:
+        run(composed)
+    except (ConfigError, DamagedResult, OmegaConfBaseException) as error:
+        raise Refused(str(error)) from (error if os.environ.get("HYDRA_FULL_ERROR") else None)
+
+
+def run(composed: DictConfig) -> None:
+    """Check the config, run the pipeline, file the rows in the job's output folder."""
+    cfg = typed(composed)
+    from dataprune import pipeline  # after the check: the stages pull in what they need
+    from dataprune.tracking import Tracker
+
+    job_config = HydraConfig.get()
+    sweep = Path(job_config.sweep.dir if job_config.mode.name == "MULTIRUN" else job_config.runtime.output_dir).name
+    with Tracker(cfg, Path(job_config.runtime.output_dir), sweep) as tracker:
+        tracker.finish(pipeline.job(cfg, tracker.follow))
+
+
+def main() -> None:
+    """Entry of `python -m dataprune` and of the command `dataprune`."""
+    sys.path.insert(0, os.getcwd())  # a user's own modules are found wherever the program is installed
+    # interpolated by conf/config.yaml: where `+multirun_templates=...` is looked for
+    os.environ.setdefault("DATAPRUNE_ROOT", str(here("multirun_templates").parent))
+    try:
+        job()
+    finally:
+        report.draw_pending()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""What happens around a training: dynamics recorded, history written, checkpoints that survive a kill.
+
+Their order in the trainer matters: dynamics and history of an epoch are on disk before its checkpoint, so a resumed run
+repeats at most the epoch that was cut short, and repeats it whole.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from dataprune.models.classifier import Classifier
+from dataprune.progress import Bar
+from dataprune.recorder import Recorder
+
+
+class SeedEpochs(pl.Callback):
+    """Seed torch (dropout, stochastic depth) by (seed, epoch, rank): a resumed run draws what it would have drawn."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed the epoch that begins."""
+        drawn = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0] >> 1))
+
+
+class RecordDynamics(pl.Callback):
+    """Feed a Recorder: from the training forward itself, or (`clean` given) from an eval-mode pass after each epoch."""
+
+    def __init__(self, recorder: Recorder, clean: Iterable[dict[str, Any]] | None = None) -> None:
+        self.recorder, self.clean = recorder, clean
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take in the step's logits."""
+        if self.clean is None:
+            assert isinstance(pl_module, Classifier)
+            assert pl_module.logits is not None
+            self.recorder.update(trainer.current_epoch, batch["id"], pl_module.logits, batch["y"], batch["real"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take in the clean pass, if there is one, and write the epoch's row."""
+        if self.clean is not None:
+            assert isinstance(pl_module, Classifier)
+            pl_module.eval()
+            with torch.no_grad():
+                for batch in self.clean:
+                    logits = pl_module.network(batch["x"].to(pl_module.device))
+                    self.recorder.update(trainer.current_epoch, batch["id"], logits, batch["y"], batch["real"])
+            pl_module.train()
+        self.recorder.flush()
+
+
+class History(pl.Callback):
+    """One line of JSON an epoch in `path`: training loss and accuracy, learning rate, test accuracy where measured."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Append the epoch's line; lines of this and later epochs (of a run that was killed) go first."""
+        assert isinstance(pl_module, Classifier)
+        sums = trainer.strategy.reduce(pl_module.sums, reduce_op="sum")
+        loss, right, count = sums.tolist()  # type: ignore[union-attr]
+        line: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        line |= {"train_loss": loss / count, "train_top1": right / count}
+        line["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        every = trainer.check_val_every_n_epoch
+        if trainer.enable_validation and every and (trainer.current_epoch + 1) % every == 0:
+            validated = trainer.strategy.reduce(pl_module.validated, reduce_op="sum").tolist()  # type: ignore[union-attr]
+            line["test_top1"] = validated[0] / validated[1]
+        if trainer.is_global_zero:
+            kept = [old for old in read_history(self.path) if old["epoch"] < trainer.current_epoch]
+            part = self.path.with_suffix(".part")
+            part.write_text("".join(json.dumps(entry) + "\n" for entry in [*kept, line]))
+            os.replace(part, self.path)
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The lines that History wrote, oldest first."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class KeepLast(pl.Callback):
+    """`path` is always the whole checkpoint of the last finished epoch: written beside it, then renamed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, on all processes together."""
+        part = self.path.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            os.replace(part, self.path)
+
+
+class Progress(pl.Callback):
+    """A bar over all steps of a training; process 0 only."""
+
+    def __init__(self, label: str, steps: int) -> None:
+        self.label, self.steps = label, steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar where the training stands."""
+        self.bar = Bar(self.label, self.steps, done=trainer.global_step, show=trainer.is_global_zero)
+        self.bar.__enter__()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """One step further."""
+        self.bar.advance(1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        self.bar.__exit__()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Close the bar."""
+        if hasattr(self, "bar"):
+            self.bar.__exit__()

@@ -1,0 +1,313 @@
+"""What an experiment may say: typed configs, their ranges, and the check that runs before anything heavy is imported.
+
+Two kinds that never mix: what a result **is** (DataConfig, TrainConfig, MethodConfig, ...: every field that differs
+from its default is part of the result's identity) and **how it is computed** (RunConfig: part of no identity).
+
+The VERSION of a config is that of its stage's code: raise it when the code comes to make other results from the same
+config, and everything that it made before is built anew.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from dataprune.errors import ConfigError
+
+
+def _number(default: Any, low: float, high: float = float("inf"), *, unit: str = "") -> Any:
+    """A field whose value must lie in [low, high]."""
+    return field(default=default, metadata={"low": low, "high": high, "unit": unit})
+
+
+def _choice(default: str, *choices: str) -> Any:
+    """A field that takes one of a few words."""
+    return field(default=default, metadata={"choices": choices})
+
+
+@dataclass
+class DataConfig:
+    """A data set: who reads it and how its images are stored. See conf/source for examples. Stage: index."""
+
+    VERSION: ClassVar[int] = 1
+    name: str = MISSING
+    reader: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; returns data.examples.Dataset
+    path: str | None = None  # handed to the reader as `path`, if it has one
+    size: int | None = _number(None, 1, unit="pixels")  # images are cropped square and resized; None = as they are
+    channels: int | None = _number(None, 1, 4)  # 1 or 3 converts; None = as they are
+    mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
+    std: list[float] | None = None
+    limit: dict[str, int] = field(default_factory=dict)  # split -> most examples kept, the same share of each class
+    storage: str = _choice("memory", "memory", "files")  # decoded in RAM, or decoded by workers at every epoch
+    seed: int = _number(0, 0)  # of `limit` and of readers that draw
+
+
+@dataclass
+class AugmentConfig:
+    """Random changes of a training image."""
+
+    crop_padding: int = _number(0, 0, unit="pixels")  # reflect-pad by this, crop back at a random place
+    flip: bool = False  # mirror left-right half of the time
+    random_resized_crop: list[float] | None = None  # [smallest, largest] share of the area; storage=files only
+
+
+@dataclass
+class RecordConfig:
+    """Which dynamics a training leaves behind, per example and epoch."""
+
+    forward: str = _choice("none", "none", "train", "eval")  # the training forward, or a clean pass after each epoch
+    probabilities: bool = False  # also the full softmax, float16 (epochs, n, classes); `tdds` wants it
+
+
+@dataclass
+class TrainConfig:
+    """What makes a trained model what it is. Any change here is another model and trains again. Stage: train."""
+
+    VERSION: ClassVar[int] = 1
+    model: dict[str, Any] | None = None  # the backbone; None = the one that comes in (transfer)
+    optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
+    schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
+    epochs: int | None = _number(None, 1)
+    iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
+    batch_size: int = _number(128, 1)  # global: the number of devices does not change it
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+    trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
+    head: str = _choice("fresh", "fresh", "reuse")  # of a model that comes in
+    label_smoothing: float = _number(0.0, 0, 1)
+    clip_norm: float | None = _number(None, 0)
+    decay_bias_and_norm: bool = True  # False = weight decay skips one-dimensional parameters
+    precision: str = _choice("float32", "float32", "bfloat16", "float16")
+    channels_last: bool = True
+    eval_every: int = _number(0, 0, unit="epochs")  # 0 = only the final evaluation
+    fresh_prune_ratio: float | None = _number(None, 0, 0.9999)  # RS2: leave out this fraction, another one each epoch
+    checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
+    seed: int = _number(0, 0)
+
+
+@dataclass
+class CutConfig:
+    """Examples that leave before the selection: the hardest ones are often mislabelled (CCS, D2: beta)."""
+
+    score: dict[str, Any] = field(default_factory=dict)
+    fraction: float = _number(0.0, 0, 0.99)
+    by_prune_ratio: dict[float, float] = field(default_factory=dict)  # prune_ratio -> fraction, where it differs
+
+
+@dataclass
+class MethodConfig:
+    """A pruning method: a score function, a selector, and their constants."""
+
+    name: str = MISSING
+    level: str = _choice("example", "example", "class")  # what prune_ratio counts
+    trains_on: str = _choice("subset", "subset", "full", "short_full", "fresh_subsets", "nothing")
+    score: dict[str, Any] | None = None  # _target_ and constants; its array parameters are filled by name
+    select: dict[str, Any] | None = None
+    cut: CutConfig | None = None
+    quota: str = _choice("none", "none", "proportional", "equal")  # how the budget is shared out over classes
+    weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+
+
+@dataclass
+class AdoptConfig:
+    """Foreign weights for one of our networks. Stage: adopt."""
+
+    VERSION: ClassVar[int] = 1
+    checkpoint: str = field(default=MISSING, metadata={"place": True})  # its content is in the recipe, not its path
+    model: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ScoreConfig:
+    """A score function with its constants. Stage: score."""
+
+    VERSION: ClassVar[int] = 1
+    function: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+
+
+@dataclass
+class SelectConfig:
+    """A selector with its constants, and how much it keeps. Stage: select."""
+
+    VERSION: ClassVar[int] = 1
+    function: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, str] = field(default_factory=dict)
+    method: str = MISSING
+    prune_ratio: float = MISSING
+    level: str = "example"
+    cut_fraction: float = 0.0
+    quota: str = "none"
+    weighted: bool = False
+    seed: int = 0
+
+
+@dataclass
+class EvaluateConfig:
+    """On what a model is measured. Stage: evaluate."""
+
+    VERSION: ClassVar[int] = 1
+    split: str = _choice("test", "test", "validation", "train")
+    batch_size: int = _number(512, 1)
+
+
+@dataclass
+class SignalsConfig:
+    """Which outputs of a frozen model are kept, one pass over a split. Stage: signals."""
+
+    VERSION: ClassVar[int] = 1
+    arrays: list[str] = field(default_factory=lambda: ["logits", "features"])
+    split: str = _choice("train", "test", "validation", "train")
+    batch_size: int = _number(512, 1)
+
+
+@dataclass
+class WandbConfig:
+    """Where Weights & Biases looks for us; `offline` needs neither network nor account."""
+
+    mode: str = _choice("offline", "offline", "online", "disabled")
+    project: str = "dataprune"
+    entity: str | None = None
+    group: str | None = None  # None = the sweep's folder
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RunConfig:
+    """How and where to compute. A change here never trains anything again."""
+
+    store: str = "store"
+    devices: int = _number(1, 1)
+    accelerator: str = _choice("auto", "auto", "cpu", "gpu")
+    threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
+    workers: int = _number(2, 0)  # processes that decode, storage=files only
+    logger: str = _choice("csv", "csv", "wandb")
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    progress: bool = True
+    report: bool = True  # draw report.html at the end
+    verify: bool = True  # compare files with their SHA-256 when a result is found
+
+
+@dataclass
+class Config:
+    """One job. Each field is a group of conf/ or a plain value."""
+
+    source: DataConfig = field(default_factory=DataConfig)
+    target: DataConfig | None = None
+    surrogate: TrainConfig = field(default_factory=TrainConfig)
+    pretrain: TrainConfig = field(default_factory=TrainConfig)
+    transfer: TrainConfig | None = None
+    method: MethodConfig = field(default_factory=MethodConfig)
+    baselines: dict[str, MethodConfig] = field(default_factory=dict)
+    signals: SignalsConfig = field(default_factory=SignalsConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    prune_ratio: float = field(default=0.5, metadata={"low": 0, "high": 1, "open": True})  # fraction REMOVED
+    seed: int = _number(0, 0)
+    name: str = "dataprune"  # of the experiment; goes into rows and W&B
+
+
+def typed(composed: DictConfig) -> Config:
+    """The composed config as dataclasses, every value checked that can be checked without data.
+
+    Raises omegaconf's errors for unknown keys and wrong types (also those added with `+`), ConfigError for ranges.
+    """
+    # the container, not the DictConfig: merging the latter lets keys through that `+key=value` has added
+    cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(composed)))
+    assert isinstance(cfg, Config)
+    check_ranges(cfg)
+    for role in ("surrogate", "pretrain", "transfer"):
+        if (train := getattr(cfg, role)) is not None:
+            check_train(train, role)
+    for role in ("source", "target"):
+        if (data := getattr(cfg, role)) is not None:
+            check_data(data, role)
+    if (cfg.target is None) != (cfg.transfer is None):
+        raise ConfigError(
+            "target",
+            cfg.target and cfg.target.name,
+            "a target and a transfer recipe, or neither (target=none train@transfer=none)",
+        )
+    return cfg
+
+
+def check_ranges(config: Any, key: str = "") -> None:
+    """Raise a ConfigError for the first value below `config` that its field does not admit."""
+    for f in dataclasses.fields(config):
+        name, value = f"{key}{f.name}", getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            check_ranges(value, f"{name}.")
+        elif isinstance(value, dict):
+            for inner, branch in value.items():
+                if dataclasses.is_dataclass(branch):
+                    check_ranges(branch, f"{name}.{inner}.")
+        elif value is not None:
+            _check_value(name, value, f.metadata)
+
+
+def _check_value(name: str, value: Any, admitted: Any) -> None:
+    if choices := admitted.get("choices"):
+        if value not in choices:
+            raise ConfigError(name, value, "one of " + ", ".join(choices))
+    elif admitted.get("open"):
+        if not admitted["low"] <= value < admitted["high"]:
+            raise ConfigError(name, value, "a fraction from 0 to below 1 (0.9 keeps every tenth example)")
+    elif "low" in admitted and not admitted["low"] <= value <= admitted["high"]:
+        span = (
+            f"{admitted['low']} or more" if admitted["high"] == float("inf") else "{low} to {high}".format(**admitted)
+        )
+        raise ConfigError(name, value, f"{span} {admitted['unit']}".strip())
+
+
+def check_train(train: TrainConfig, key: str) -> None:
+    """Raise a ConfigError where two values of a training contradict each other."""
+    if train.checkpoint is not None:
+        if not Path(train.checkpoint).is_file():
+            raise ConfigError(f"{key}.checkpoint", train.checkpoint, "the path of a file with a state_dict")
+        return
+    if (train.epochs is None) == (train.iterations is None):
+        raise ConfigError(f"{key}.epochs", train.epochs, f"either epochs or {key}.iterations, and not both")
+    if "_target_" not in train.optimizer:
+        raise ConfigError(f"{key}.optimizer", train.optimizer, "a _target_ such as torch.optim.SGD with its constants")
+    if train.augment.random_resized_crop is not None and len(train.augment.random_resized_crop) != 2:
+        raise ConfigError(
+            f"{key}.augment.random_resized_crop", train.augment.random_resized_crop, "two shares of the area: [0.08, 1]"
+        )
+
+
+def check_data(data: DataConfig, key: str) -> None:
+    """Raise a ConfigError when the data set names no reader, or a path that is missing or empty."""
+    if "_target_" not in data.reader:
+        raise ConfigError(f"{key}.reader", data.reader, "a _target_ such as dataprune.data.folder.read")
+    if (data.mean is None) != (data.std is None):
+        raise ConfigError(f"{key}.std", data.std, f"both {key}.mean and {key}.std, or neither")
+    if data.path is not None:
+        path = Path(data.path)
+        if not path.exists():
+            raise ConfigError(f"{key}.path", data.path, f"an existing folder or file (looked in {Path.cwd()})")
+        if path.is_dir() and not any(path.iterdir()):
+            raise ConfigError(f"{key}.path", data.path, "a folder with data in it; this one is empty")
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The part of a config that makes a result what it is: plain values, fields at their default left out.
+
+    Leaving defaults out keeps old results valid when a new option with a default arrives.
+    """
+    plain = {}
+    for f in dataclasses.fields(config):
+        if f.metadata.get("place"):
+            continue
+        value = getattr(config, f.name)
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        if value != default:
+            plain[f.name] = identity(value) if dataclasses.is_dataclass(value) else value
+    return plain
+
+
+def from_plain(kind: type, plain: dict[str, Any]) -> Any:
+    """The dataclass `kind` from what `dataclasses.asdict` made of it (a worker process gets its config so)."""
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), plain))

@@ -1,0 +1,1 @@
+"""Data sets, the example table, loaders and augmentation."""

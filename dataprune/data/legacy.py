@@ -1,0 +1,215 @@
+"""Files of the programs that dataprune follows: DP4TL's index lists and data-transfer's result files.
+
+Both keep them with torch.save. A file of tensors, lists and dictionaries is loaded with weights_only=True, which runs
+nothing. One that holds other Python objects (numpy arrays, argument name spaces) could run anything while it is
+loaded: it is refused unless `allow_pickle=True` says that its origin is trusted.
+"""
+
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataprune.errors import ConfigError, Shown, class_labels, shaped
+
+RESULTS = ("transfer_results", "transfer_results_full")  # fixed-feature and full-network transfer
+
+
+def read_indices(path: str | Path, *, allow_pickle: bool = False) -> np.ndarray:
+    """Sample ids or class ids, int64 (n,), in file order: `*.indices`, `*_data_index.pth`, `*_class_index.pth`."""
+    return class_labels(str(path), _array(_load(path, allow_pickle)))
+
+
+def write_indices(path: str | Path, ids: np.ndarray) -> None:
+    """Write ids (n,) as an int64 tensor, the form that DP4TL's trainer reads."""
+    _save(path, _tensor(class_labels("ids", ids)))
+
+
+def read_label_table(path: str | Path, *, allow_pickle: bool = False) -> np.ndarray:
+    """`imagenet_{train,val}.label`: int64 (n, 2), rows of label and sample id, in any order."""
+    table = shaped(str(path), _array(_load(path, allow_pickle)), "n", 2)
+    class_labels(str(path), table.reshape(-1))
+    return table.astype(np.int64, copy=False)
+
+
+def write_label_table(path: str | Path, labels: np.ndarray, ids: np.ndarray | None = None) -> None:
+    """Write labels (n,) and their sample ids (by default 0 to n-1) as DP4TL's table (n, 2)."""
+    labels = class_labels("labels", labels)
+    ids = np.arange(len(labels)) if ids is None else class_labels("ids", ids, len(labels))
+    _save(path, _tensor(np.column_stack([labels, ids])))
+
+
+def read_frequency(path: str | Path, *, allow_pickle: bool = False) -> np.ndarray:
+    """`{target}_lm.frequency`, `{target}_ALL_Vote.pth`: counts of a mapping, int32 (c,)."""
+    return class_labels(str(path), _array(_load(path, allow_pickle))).astype(np.int32)
+
+
+def write_frequency(path: str | Path, frequency: np.ndarray) -> None:
+    """Write counts (c,) as an int32 tensor."""
+    _save(path, _tensor(class_labels("frequency", frequency).astype(np.int32)))
+
+
+def read_groups(path: str | Path, *, allow_pickle: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """`*_class_data_id` and cluster assignments, {class or cluster: list of sample ids}: labels and ids, int64 (n,)."""
+    groups = _groups(path, _load(path, allow_pickle))
+    ids = [class_labels(str(path), np.asarray(_array(members), np.int64)) for members in groups.values()]
+    return _repeated(list(groups), ids), np.concatenate(ids)
+
+
+def write_groups(path: str | Path, labels: np.ndarray, ids: np.ndarray | None = None) -> None:
+    """Write labels (n,) of ids (by default 0 to n-1) as {label: list of ids}, labels ascending."""
+    labels = class_labels("labels", labels)
+    ids = np.arange(len(labels)) if ids is None else class_labels("ids", ids, len(labels))
+    _save(path, {int(c): ids[labels == c].tolist() for c in np.unique(labels)})
+
+
+def read_features(path: str | Path, *, allow_pickle: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+    """`*_class_fx` ({class: list of vectors}) or `*_all_fx` (list of vectors): float32 (n, d) and labels int64 (n,).
+
+    A file in loader order has no labels: None. Most of these files hold numpy vectors and need allow_pickle.
+    """
+    loaded = _load(path, allow_pickle)
+    if not isinstance(loaded, Mapping):
+        return shaped(str(path), _array(loaded), "n", "d").astype(np.float32), None
+    groups = {c: _array(vectors) for c, vectors in _groups(path, loaded).items() if len(vectors)}
+    rows = [shaped(f"{path}[{c}]", vectors, "n", "d") for c, vectors in groups.items()]
+    return np.concatenate(rows).astype(np.float32), _repeated(list(groups), rows)
+
+
+def read_summaries(
+    paths: Sequence[str | Path], key: str, *, results: str = "transfer_results", allow_pickle: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks bool (m, c) and outputs (m, t) for `influence` from data-transfer's summary files `<TARGET>.pt`.
+
+    paths: summaries of one target, joined along the models in this order. key: `softmax_logits`, `raw_margins`, ... ;
+    results: "transfer_results" (fixed features) or "transfer_results_full" (full network).
+    """
+    masks, outputs = [], []
+    for path in paths:
+        summary = _load(path, allow_pickle)
+        masks.append(_array(_entry(path, summary, "class_binary_mask")).astype(np.bool_))
+        outputs.append(shaped(f"{path}[{key}]", _array(_entry(path, summary, results, key)), len(masks[-1]), "t"))
+    return _joined("paths", masks), _joined("paths", outputs)
+
+
+def write_summary(path: str | Path, masks: np.ndarray, results: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Write one target's summary: masks (m, c) and, under each of `RESULTS` that is given, arrays of m rows by key."""
+    masks = shaped("masks", masks, "m", "c")
+    summary: dict[str, Any] = {"class_binary_mask": _tensor(masks.astype(np.int32))}
+    for name in RESULTS:
+        for key, rows in results.get(name, {}).items():
+            if len(rows) != len(masks):
+                raise ConfigError(f"results[{name}][{key}]", Shown(f"{len(rows)} rows"), f"{len(masks)}, one a model")
+        summary[name] = {key: _tensor(rows) for key, rows in results.get(name, {}).items()}
+    _save(path, summary)
+
+
+def read_results(
+    paths: Sequence[str | Path],
+    target: str,
+    key: str,
+    n_classes: int,
+    *,
+    results: str = "transfer_results",
+    allow_pickle: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks bool (m, n_classes) and outputs (m, t) from data-transfer's files of single models, in this order."""
+    masks = np.zeros((len(paths), n_classes), np.bool_)
+    outputs = []
+    for row, path in zip(masks, paths, strict=True):
+        result = _load(path, allow_pickle)
+        kept = _array(_entry(path, result, "classes_to_keep"))
+        row[class_labels(f"{path}[classes_to_keep]", kept, n_classes=n_classes)] = True
+        outputs.append(_array(_entry(path, result, "transfer_datasets", target, results, key))[None])
+    return masks, _joined("paths", outputs)
+
+
+def write_result(
+    path: str | Path,
+    classes_to_keep: np.ndarray,
+    transfers: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]],
+    source_results: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one model's file: the classes it kept and, by target and by each of `RESULTS`, arrays by key.
+
+    source_results: anything that torch can load back with weights_only (numbers, strings, lists, dictionaries).
+    """
+    datasets = {
+        target: {name: {key: _tensor(rows) for key, rows in found.items()} for name, found in of_target.items()}
+        for target, of_target in transfers.items()
+    }
+    kept = _tensor(class_labels("classes_to_keep", classes_to_keep))
+    result = {"classes_to_keep": kept, "source_results": dict(source_results or {}), "transfer_datasets": datasets}
+    _save(path, result)
+
+
+def _load(path: str | Path, allow_pickle: bool) -> Any:
+    """What torch.save (or pickle) wrote to `path`; Python objects only with `allow_pickle`."""
+    import torch  # seconds, and a selection without foreign files does not want it
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        if not allow_pickle:
+            found = Shown(f"False for {path}, which is damaged or holds Python objects that can run code when loaded")
+            raise ConfigError("allow_pickle", found, "True, if you trust where the file comes from") from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):  # not torch's container: a plain pickle, or damaged
+        with open(path, "rb") as file:
+            return pickle.load(file)
+
+
+def _save(path: str | Path, content: Any) -> None:
+    """torch.save, complete or not at all."""
+    import torch
+
+    part = Path(f"{path}.part")
+    torch.save(content, part)
+    os.replace(part, path)
+
+
+def _tensor(values: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _array(values: Any) -> np.ndarray:
+    """A tensor, or a list of tensors, arrays or numbers, as one array."""
+    if isinstance(values, list | tuple):
+        return np.stack([np.asarray(value) for value in values]) if len(values) else np.empty(0)
+    return np.asarray(values)
+
+
+def _groups(path: str | Path, loaded: Any) -> dict[int, Any]:
+    """The {class: members} of a file, classes ascending."""
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise ConfigError(str(path), Shown(type(loaded).__name__), "a dictionary from class to a list")
+    return {int(c): loaded[c] for c in sorted(loaded, key=int)}
+
+
+def _repeated(classes: list[int], members: list[np.ndarray]) -> np.ndarray:
+    return np.repeat(np.array(classes, np.int64), [len(found) for found in members])
+
+
+def _entry(path: str | Path, found: Any, *keys: str) -> Any:
+    """found[key][key]..., or a ConfigError that says what there is instead."""
+    for depth, key in enumerate(keys):
+        if not isinstance(found, Mapping) or key not in found:
+            there = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
+            expected = f"one of {there}" if there else "a file with results"
+            raise ConfigError(f"{path}: {'.'.join(keys[: depth + 1])}", Shown("missing"), expected)
+        found = found[key]
+    return found
+
+
+def _joined(name: str, parts: list[np.ndarray]) -> np.ndarray:
+    """Parts one after the other along the models; they must agree in width."""
+    if len({part.shape[1:] for part in parts}) != 1:
+        found = Shown(f"rows of shapes {sorted({part.shape[1:] for part in parts})}")
+        raise ConfigError(name, found, "at least one file, all of the same target and number of classes")
+    return np.concatenate(parts)

@@ -1,0 +1,90 @@
+"""Hugging Face image layout: <path>/train.parquet, test.parquet, perhaps validation.parquet.
+
+Columns `image` (struct of `bytes` and `path`, or plain bytes) and `label` (integers). Several files of a split
+(`train-00000-of-00004.parquet`) are read in name order.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataprune.data.examples import Dataset, Split
+from dataprune.errors import ConfigError
+
+
+def read(path: str, image: str = "image", label: str = "label") -> Dataset:
+    """Read image Parquet files; `image` and `label` name the columns.
+
+    Class names come from the metadata (`class_names`, or Hugging Face's own feature description), else the label
+    numbers are the names. Without a test file the validation file is the test split.
+    """
+    folder = Path(path)
+    files = {split: sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "validation", "test")}
+    if not files["test"]:
+        files["test"], files["validation"] = files["validation"], []
+    for split in ("train", "test"):
+        if not files[split]:
+            there = ", ".join(p.name for p in sorted(folder.glob("*"))[:5]) or "nothing"
+            raise ConfigError("path", path, f"a folder with {split}*.parquet inside; it has {there}")
+    splits = {split: _split(parts, image, label) for split, parts in files.items() if parts}
+    classes = _class_names(pq.read_schema(files["train"][0]), label)
+    if classes is None:
+        classes = [str(i) for i in range(int(max(s.labels.max() for s in splits.values())) + 1)]
+    return Dataset(classes, splits)
+
+
+def _split(files: list[Path], image: str, label: str) -> Split:
+    for file in files:
+        there = pq.read_schema(file).names
+        for column in (image, label):
+            if column not in there:
+                raise ConfigError("path", str(file), f"a column {column!r}; it has {', '.join(there)}")
+    labels = np.concatenate([pq.read_table(file, columns=[label])[label].to_numpy() for file in files])
+    if labels.dtype.kind not in "iu":
+        raise ConfigError("path", str(files[0]), f"integer labels in column {label!r}, not {labels.dtype}")
+    return Split(_Column(files, image), labels.astype(np.int64), _names(files, image))
+
+
+class _Column:
+    """The encoded images of some Parquet files, one row group in memory at a time."""
+
+    def __init__(self, files: list[Path], column: str) -> None:
+        self.files, self.column = files, column
+
+    def __iter__(self) -> Iterator[bytes]:
+        for file in self.files:
+            for batch in pq.ParquetFile(file).iter_batches(256, columns=[self.column]):
+                values: Any = batch.column(self.column)
+                if pa.types.is_struct(values.type):
+                    values = values.field("bytes")
+                yield from values.to_pylist()
+
+
+def _names(files: list[Path], column: str) -> list[str]:
+    """The `path` of each image if the struct has one, else file:row."""
+    names: list[str] = []
+    for file in files:
+        kind = pq.read_schema(file).field(column).type
+        if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
+            column_names = (
+                pq.read_table(file, columns=[f"{column}.path"])[column].combine_chunks().field("path").to_pylist()
+            )
+        else:
+            column_names = [None] * pq.ParquetFile(file).metadata.num_rows
+        names += [name or f"{file.name}:{row}" for row, name in enumerate(column_names)]
+    return names
+
+
+def _class_names(schema: pa.Schema, label: str) -> list[str] | None:
+    metadata = schema.metadata or {}
+    if b"class_names" in metadata:
+        return metadata[b"class_names"].decode().split(",")
+    if b"huggingface" in metadata:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return features.get(label, {}).get("names")
+    return None

@@ -1,0 +1,83 @@
+"""The LightningModule: a network and how to fit it; everything that varies is passed in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+from dataprune.models.networks import Network
+
+
+class Classifier(pl.LightningModule):
+    """Fits `network` by cross entropy.
+
+    optimizer: makes the optimiser from parameter groups. schedule(step, lr) -> learning rate used at that step.
+    `logits` holds the detached logits of the latest training batch, for callbacks (returning them from the step would
+    make Lightning copy them). Losses are summed on the device; nothing is logged or moved each step.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Callable[[int, float], float],
+        *,
+        smoothing: float = 0.0,
+        decay_bias_and_norm: bool = True,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.network, self.make_optimizer, self.schedule = network, optimizer, schedule
+        self.smoothing, self.decay_bias_and_norm = smoothing, decay_bias_and_norm
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.logits: torch.Tensor | None = None
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimiser over all parameters that learn."""
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        if self.decay_bias_and_norm:
+            groups: list[dict[str, Any]] = [{"params": learning}]
+        else:
+            groups = [{"params": [p for p in learning if p.ndim > 1]}]
+            groups.append({"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0})
+        optimizer = self.make_optimizer(groups)
+        for group in optimizer.param_groups:
+            group["base_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Clear the epoch's sums."""
+        self.sums = torch.zeros(3, device=self.device, dtype=torch.float64)  # loss, correct, examples
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Set this step's learning rate."""
+        optimizer = self.optimizers()
+        for group in optimizer.param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.schedule(self.global_step, group["base_lr"])
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        """Mean loss of the global batch (this process's part of it)."""
+        x = batch["x"].contiguous(memory_format=self.memory_format)
+        logits = self.network(x)  # (b, classes)
+        losses = F.cross_entropy(logits.float(), batch["y"], reduction="none", label_smoothing=self.smoothing)
+        if batch["weight"] is not None:
+            losses = losses * batch["weight"]
+        self.logits = logits.detach()
+        with torch.no_grad():
+            right = self.logits.argmax(1) == batch["y"]
+            counted = right.new_ones(len(right)) if batch["real"] is None else batch["real"]
+            self.sums += torch.stack([losses.sum(), (right & counted).sum(), counted.sum()])
+        return losses.sum() * batch["scale"]
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Count right answers; `callbacks.History` reads the sums."""
+        right = self.network(batch["x"].contiguous(memory_format=self.memory_format)).argmax(1) == batch["y"]
+        if batch["real"] is not None:
+            right = right[batch["real"]]
+        self.validated += torch.stack([right.sum(), right.new_tensor(len(right), dtype=torch.long)])
+
+    def on_validation_epoch_start(self) -> None:
+        """Clear the sums."""
+        self.validated = torch.zeros(2, device=self.device, dtype=torch.long)  # correct, examples

@@ -1,0 +1,155 @@
+"""Networks: a backbone that turns images into feature vectors, and a linear head.
+
+A backbone is any module with `num_features` that maps (b, c, h, w) to (b, num_features); any function of `in_channels`
+and constants that returns one can be a config's `model._target_`.
+"""
+
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import nn
+from torch.nn import functional as F
+
+from dataprune.errors import ConfigError
+
+
+class Network(nn.Module):
+    """Backbone and head. `forward` gives logits (b, classes), `features` the vectors that the head sees (b, d)."""
+
+    def __init__(self, backbone: nn.Module, n_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.num_features, n_classes)  # type: ignore[arg-type]
+        self.frozen = False
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Float (b, d)."""
+        return self.backbone(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float logits (b, classes)."""
+        return self.head(self.features(x))
+
+    def freeze_backbone(self) -> None:
+        """Only the head learns; the backbone stays in eval mode (its batch-norm statistics too)."""
+        self.frozen = True
+        self.backbone.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Network":
+        """As usual, but a frozen backbone stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+
+def build(model: dict[str, Any], in_channels: int, n_classes: int) -> Network:
+    """The network of a `model` config with fresh weights (drawn from torch's global generator)."""
+    backbone = instantiate(model, in_channels=in_channels)
+    if not hasattr(backbone, "num_features"):
+        raise ConfigError("model._target_", model["_target_"], "a function whose module has the attribute num_features")
+    return Network(backbone, n_classes)
+
+
+class Convolutional(nn.Module):
+    """See `cnn`."""
+
+    def __init__(self, in_channels: int, widths: list[int], norm: str) -> None:
+        super().__init__()
+        stages = [self._stage(a, b, norm) for a, b in zip([in_channels, *widths], widths, strict=False)]
+        self.stages = nn.ModuleList(stages)
+        self.num_features = widths[-1]
+
+    @staticmethod
+    def _stage(before: int, width: int, norm: str) -> nn.Module:
+        norms = {"batch": nn.BatchNorm2d, "group": lambda c: nn.GroupNorm(min(8, c), c), "none": nn.Identity}
+        if norm not in norms:
+            raise ConfigError("model.norm", norm, "one of " + ", ".join(norms))
+        return nn.Sequential(nn.Conv2d(before, width, 3, padding=1, bias=norm == "none"), norms[norm](width), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float (b, num_features)."""
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i < len(self.stages) - 1:
+                x = F.max_pool2d(x, 2)
+        return x.mean((2, 3))
+
+
+def cnn(in_channels: int, width: int = 32, depth: int = 3, norm: str = "batch") -> nn.Module:
+    """A small plain network: `depth` 3x3 convolutions, width doubling, max-pool between, mean at the end.
+
+    Images must be at least 2 ** (depth - 1) pixels a side. norm: batch | group | none.
+    """
+    return Convolutional(in_channels, [width * 2**i for i in range(depth)], norm)
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions around a shortcut (He et al. 2016, basic block)."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or before != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class SmallImageResNet(nn.Module):
+    """See `resnet`."""
+
+    def __init__(self, in_channels: int, width: int, blocks: list[int]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        layers: list[nn.Module] = []
+        before = width
+        for stage, count in enumerate(blocks):
+            for i in range(count):
+                layers.append(_Block(before, width * 2**stage, 2 if stage and i == 0 else 1))
+                before = width * 2**stage
+        self.layers = nn.Sequential(*layers)
+        self.num_features = before
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float (b, num_features)."""
+        return self.layers(F.relu(self.bn1(self.conv1(x)))).mean((2, 3))
+
+
+def resnet(in_channels: int, width: int = 64, blocks: tuple[int, ...] = (2, 2, 2, 2)) -> nn.Module:
+    """The ResNet of the CIFAR papers: 3x3 stem, no max-pool, stages width-2w-4w-8w. Default: ResNet-18, 11.2 M."""
+    return SmallImageResNet(in_channels, width, list(blocks))
+
+
+def timm(in_channels: int, name: str, pretrained: bool = False, **constants: Any) -> nn.Module:
+    """Any timm model as a backbone (pooled features). `pretrained` downloads weights."""
+    from timm import create_model, is_model  # seconds of imports that only these networks need
+
+    if not is_model(name):
+        raise ConfigError("model.name", name, "a timm model (timm.list_models() lists them)")
+    return create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **constants)
+
+
+def torchvision(in_channels: int, name: str, **constants: Any) -> nn.Module:
+    """A torchvision classification model (random weights) as a backbone: its last linear layer is taken off."""
+    from torchvision.models import get_model, list_models
+
+    if name not in list_models():
+        raise ConfigError("model.name", name, "a torchvision model (torchvision.models.list_models() lists them)")
+    if in_channels != 3:
+        raise ConfigError("source.channels", in_channels, "3: torchvision's models take RGB images")
+    network = get_model(name, weights=None, **constants)
+    where, layer = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
+    parent, _, last = where.rpartition(".")
+    setattr(network.get_submodule(parent), last, nn.Identity())
+    network.num_features = layer.in_features
+    return network

@@ -1,0 +1,171 @@
+"""The experiment from top to bottom. Read this first.
+
+`experiment` is the whole story of one method at one prune ratio: index the data, train a surrogate, score, select,
+train on what is left, transfer, measure. Every step is a stage: a function of a config and of earlier results, looked
+up in the store before anything is computed (launch.obtain), so a sweep computes nothing twice.
+"""
+
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dataprune.checks import check_functions, check_prune_ratio, inputs_asked_for, renamed
+from dataprune.config import AdoptConfig, Config, MethodConfig, ScoreConfig, SelectConfig, TrainConfig
+from dataprune.launch import Follow, obtain, recipe_of
+from dataprune.rows import row_name, row_of
+from dataprune.selectors.budget import budget
+from dataprune.stages.arrays import ARRAYS, wanted
+from dataprune.stages.index import stamp
+from dataprune.stages.select import FILLED
+from dataprune.store import Result, Store, describe
+from dataprune.targets import parameters
+
+log = logging.getLogger(__name__)
+
+
+def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
+    """The method's row and those of the baselines, each filed in the store. `follow` hears of every epoch trained."""
+    check_functions(cfg)
+    store = Store(cfg.run.store, cfg.run.verify)
+    rows = []
+    for name, method in [("method", cfg.method), *cfg.baselines.items()]:
+        single = effective(replace(cfg, method=method, baselines={}))
+        log.info("%s: %s at prune_ratio=%g, seed %d", name, single.method.name, single.prune_ratio, single.seed)
+        row = experiment(single, Stages(store, single, follow))
+        store.write_row(row_name(single), row)
+        rows.append(row | {"row": row_name(single)})
+    return rows
+
+
+def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
+    """One method at one prune ratio, from data to numbers."""
+    method = cfg.method
+    source = stage("index", cfg.source, role="source", stamp=stamp(cfg.source))
+    target = stage("index", cfg.target, role="target", stamp=stamp(cfg.target)) if cfg.target else None
+    check_prune_ratio(cfg, source)
+
+    known: dict[str, Result | None] = {"examples": source, "target": target}
+    asked = inputs_asked_for(method)
+    if asked & {"dynamics", "signals", "target_signals"}:
+        known["dynamics"] = surrogate = train(stage, cfg.surrogate, role="surrogate", examples=source)
+        if "signals" in asked:
+            known["signals"] = stage("signals", cfg.signals, role="signals", model=surrogate, examples=source)
+        if "target_signals" in asked:
+            known["target_signals"] = stage(
+                "signals", cfg.signals, role="target_signals", model=surrogate, examples=target
+            )
+
+    subset = None
+    if method.trains_on == "subset" and cfg.prune_ratio > 0:
+        if method.score:
+            known["scores"] = score(stage, method.score, method, known, role="scores")
+        if cut_fraction(cfg):
+            assert method.cut is not None
+            known["cut"] = score(stage, method.cut.score, method, known, role="cut")
+        subset = select(stage, cfg, known)
+
+    if method.trains_on == "nothing":
+        model = None
+    else:
+        model = train(stage, pretraining(cfg, source), role="model", examples=source, subset=subset)
+        classes_only = subset if method.level == "class" else None
+        stage("evaluate", cfg.evaluate, role="source_result", model=model, examples=source, subset=classes_only)
+
+    if target is not None:
+        adapted = train(stage, transferring(cfg), role="adapted", examples=target, init=model)
+        stage("evaluate", cfg.evaluate, role="target_result", model=adapted, examples=target)
+    return row_of(cfg, stage.results, stage.built)
+
+
+class Stages:
+    """Calls stages and remembers their results by role: what the row tells of keys, metrics and cost."""
+
+    def __init__(self, store: Store, cfg: Config, follow: Follow | None) -> None:
+        self.store, self.run, self.follow = store, cfg.run, follow
+        self.results: dict[str, Result] = {}
+        self.built: set[str] = set()
+
+    def __call__(
+        self, name: str, config: Any, *, role: str, stamp: str | None = None, **inputs: Result | None
+    ) -> Result:
+        """The result of stage `name` with this config and these inputs (those that are not None)."""
+        there = {key: result for key, result in inputs.items() if result is not None}
+        recipe = recipe_of(name, config, there, stamp)
+        result, built = obtain(self.store, recipe, config, there, self.run, role=role, follow=self.follow)
+        self.results[role] = result
+        if built:
+            self.built.add(role)
+        return result
+
+
+def train(stage: Stages, config: TrainConfig, *, role: str, examples: Result, **inputs: Result | None) -> Result:
+    """A trained model, or the adopted one if the config names a checkpoint."""
+    if config.checkpoint is None:
+        return stage("train", config, role=role, examples=examples, **inputs)
+    assert config.model is not None
+    adopted = AdoptConfig(config.checkpoint, config.model)
+    return stage("adopt", adopted, role=role, stamp=describe(Path(config.checkpoint))["sha256"], examples=examples)
+
+
+def score(
+    stage: Stages, function: dict[str, Any], method: MethodConfig, known: dict[str, Result | None], *, role: str
+) -> Result:
+    """The scores of `function`, from those results that hold its arrays."""
+    arrays = renamed(method, function)
+    roles = {ARRAYS[array].of for array in wanted(function, arrays, "method.score").values()}
+    return stage("score", ScoreConfig(function, arrays), role=role, **{name: known.get(name) for name in roles})
+
+
+def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Result:
+    """The subset that the method keeps."""
+    method = cfg.method
+    assert method.select is not None
+    arrays = renamed(method, method.select)
+    roles = {ARRAYS[array].of for array in wanted(method.select, arrays, "method.select", FILLED).values()}
+    config = SelectConfig(
+        function=method.select,
+        arrays=arrays,
+        method=method.name,
+        prune_ratio=cfg.prune_ratio,
+        level=method.level,
+        cut_fraction=cut_fraction(cfg),
+        quota=method.quota,
+        weighted=method.weighted,
+        # a selector that draws nothing gives the same ids for every seed
+        seed=cfg.seed if "rng" in parameters(method.select["_target_"]).names else 0,
+    )
+    inputs = {name: known.get(name) for name in roles | {"examples", "scores", "cut"}}
+    return stage("select", config, role="subset", **inputs)
+
+
+def cut_fraction(cfg: Config) -> float:
+    """Fraction of the examples that leaves before the selection, at this prune ratio."""
+    cut = cfg.method.cut
+    return 0.0 if cut is None else cut.by_prune_ratio.get(cfg.prune_ratio, cut.fraction)
+
+
+def effective(cfg: Config) -> Config:
+    """The same job said in one way: a prune ratio that means nothing to the method gets the value that is true of it."""
+    ratio = {"full": 0.0, "nothing": 1.0}.get(cfg.method.trains_on, cfg.prune_ratio)
+    return replace(cfg, prune_ratio=ratio)
+
+
+def pretraining(cfg: Config, source: Result) -> TrainConfig:
+    """The recipe of the source model, with the compute of a pruned run where the method is a compute-matched baseline."""
+    recipe, ratio = cfg.pretrain, cfg.prune_ratio
+    if cfg.method.trains_on == "fresh_subsets":
+        return replace(recipe, fresh_prune_ratio=ratio)
+    if cfg.method.trains_on == "short_full" and recipe.epochs is not None:
+        steps = math.ceil(budget(ratio, source.facts["train"]) / recipe.batch_size) * recipe.epochs
+        return replace(recipe, epochs=None, iterations=steps)
+    return recipe
+
+
+def transferring(cfg: Config) -> TrainConfig:
+    """The recipe of the target model; without a source model a fresh network learns all its weights."""
+    assert cfg.transfer is not None
+    if cfg.method.trains_on == "nothing":
+        return replace(cfg.transfer, model=cfg.pretrain.model, trainable="all", head="fresh")
+    return cfg.transfer

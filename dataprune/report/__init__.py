@@ -1,0 +1,40 @@
+"""Reports: from rows to tables, plots and one self-contained HTML page.
+
+python -m dataprune.report --store store        draws all rows of a store
+python -m dataprune.report outputs/2026-11-21/10-00-00-000000-sweep    redraws one sweep
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+pending: list[tuple[Path, DictConfig]] = []  # output folders whose runs have ended, with their configs
+
+
+class Remember(Callback):
+    """Note a run's or sweep's output folder; `draw_pending` draws it when Hydra has returned.
+
+    Drawing inside a Hydra callback would turn an error into a warning.
+    """
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """A single job has ended."""
+        pending.append((Path(config.hydra.runtime.output_dir), config))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """A sweep has ended."""
+        pending.append((Path(config.hydra.sweep.dir), config))
+
+
+def draw_pending() -> None:
+    """Draw the report of every folder that ended with rows, print its table, and say where it is."""
+    for folder, config in pending:
+        if config.run.report and any(folder.rglob("rows.json")):
+            from dataprune.report.page import draw  # matplotlib and pandas: only when there is something to draw
+
+            draw(folder, Path(config.run.store), config.name, config.run)
+    pending.clear()

@@ -1,0 +1,156 @@
+"""The plots of a report, one function each; all take summary tables or arrays and give a matplotlib figure."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from dataprune.report.tables import BASELINES
+
+# Okabe and Ito's colours: distinct for colour-blind readers too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C564B", "#5F9E3F", "#222222")
+MARKERS = "osD^vPX*<>"
+GREY = "#777777"
+
+plt.rcParams.update(
+    {
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#e6e6e6",
+        "grid.linewidth": 0.8,
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "svg.hashsalt": "dataprune",  # the same plot is the same file
+        "figure.constrained_layout.use": True,
+    }
+)
+
+
+def styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """method -> (colour, marker), the same in every plot of a report; random selections are grey."""
+    chosen = {"random": (GREY, "o"), "random_classes": (GREY, "s"), "short_full": ("black", "x"), "rs2": (GREY, "+")}
+    rest = [m for m in methods if m not in chosen and m not in BASELINES]
+    return chosen | {m: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, m in enumerate(rest)}
+
+
+def accuracy_by_ratio(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> Figure:
+    """Accuracy against prune ratio, one line a method with its standard deviation over seeds; baselines as lines."""
+    figure, axes = plt.subplots(figsize=(7.6, 4.4))
+    for name, dashes in (("full", (0, ())), ("scratch", (0, (2, 2)))):
+        line = part[part.method == name]
+        if len(line):
+            mean, std = line.accuracy.iloc[0] * 100, np.nan_to_num(line["std"].iloc[0]) * 100
+            axes.axhline(mean, color="black", linestyle=dashes, linewidth=1.2, zorder=1)
+            axes.axhspan(mean - std, mean + std, color="black", alpha=0.06, linewidth=0, zorder=0)
+            label = {"full": "full source", "scratch": "no source"}[name]
+            axes.annotate(label, (1.005, mean), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    methods = [m for m in dict.fromkeys(part.method) if m not in BASELINES]
+    for i, method in enumerate(methods):
+        lines = part[part.method == method].sort_values("prune_ratio")
+        colour, marker = look[method]
+        shift = (i - (len(methods) - 1) / 2) * 0.006  # error bars of equal ratios stand beside each other
+        axes.errorbar(
+            lines.prune_ratio + shift,
+            lines.accuracy * 100,
+            yerr=lines["std"].fillna(0) * 100,
+            color=colour,
+            marker=marker,
+            markersize=6,
+            linewidth=1.5,
+            capsize=3,
+            elinewidth=1,
+            linestyle="--" if method in ("short_full", "rs2", "random", "random_classes") else "-",
+            label=method.replace("_", " "),
+        )
+    axes.set_xticks(sorted(part[~part.method.isin(BASELINES)].prune_ratio.unique()))
+    axes.set_xlabel("prune ratio (fraction of examples or classes removed)")
+    axes.set_ylabel("accuracy, %")
+    figure.legend(loc="outside lower center", ncols=min(4, max(1, len(methods))), fontsize=9)
+    return figure
+
+
+def accuracy_by_cost(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> Figure:
+    """Accuracy against all that was paid for it: surrogate, signals, score, selection, training and transfer."""
+    figure, axes = plt.subplots(figsize=(7.6, 4.4))
+    look = look | {"full": ("black", "o"), "scratch": ("black", "d")}
+    for method in dict.fromkeys(part.method):
+        lines = part[part.method == method].sort_values("total_s")
+        colour, marker = look[method]
+        axes.errorbar(
+            lines.total_s,
+            lines.accuracy * 100,
+            yerr=lines["std"].fillna(0) * 100,
+            color=colour,
+            marker=marker,
+            markersize=7,
+            linewidth=0,
+            elinewidth=1,
+            capsize=3,
+            label=method.replace("_", " "),
+        )
+        for line in lines.itertuples():
+            if method not in BASELINES:
+                axes.annotate(
+                    f"{line.prune_ratio:g}", (line.total_s, line.accuracy * 100), (6, 4), textcoords="offset points",
+                    fontsize=8, color=colour,
+                )  # fmt: skip
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.xaxis.set_minor_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}" if v < 1e4 else ""))
+    axes.tick_params(axis="x", which="minor", labelsize=8)
+    axes.set_xlabel("total seconds, the surrogate run included (numbers at the points: prune ratio)")
+    axes.set_ylabel("accuracy, %")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def histogram(scores: np.ndarray, kept: np.ndarray, title: str) -> Figure:
+    """Distribution of the scores, kept and pruned apart; scores (n,), kept bool (n,)."""
+    figure, axes = plt.subplots(figsize=(4.6, 2.5))
+    low, high = np.quantile(scores, [0.001, 0.999]) if len(scores) > 1000 else (scores.min(), scores.max())
+    edges = np.linspace(low, high if high > low else low + 1, 41)
+    clipped = np.clip(scores, edges[0], edges[-1])
+    axes.hist(
+        [clipped[kept], clipped[~kept]], edges, stacked=True, color=["#0072B2", "#c9c9c9"], label=["kept", "pruned"]
+    )
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel("score (higher is kept first)", fontsize=9)
+    axes.set_ylabel("examples", fontsize=9)
+    axes.legend(fontsize=8)
+    axes.tick_params(labelsize=8)
+    return figure
+
+
+def class_ranking(counts: np.ndarray, names: list[str], kept: np.ndarray, title: str, most: int = 30) -> Figure:
+    """Scores of the best source classes in rank order; counts (classes,), kept class ids."""
+    order = np.argsort(-counts, kind="stable")[: min(most, len(counts))]
+    figure, axes = plt.subplots(figsize=(7.6, 2.4))
+    colours = ["#0072B2" if c in set(kept.tolist()) else "#c9c9c9" for c in order]
+    axes.bar(range(len(order)), counts[order], color=colours)
+    long = max(len(names[c]) for c in order) > 3
+    axes.set_xticks(range(len(order)), [names[c][:14] for c in order], rotation=60 if long else 0, fontsize=9)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_ylabel("score", fontsize=9)
+    axes.grid(axis="x", visible=False)
+    return figure
+
+
+def montage(images: np.ndarray, maximum: int, captions: Sequence[str], columns: int = 16) -> Figure:
+    """Images uint8 (n, h, w, c) in a grid, a caption below each."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(columns * 0.62, rows * 0.76), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image, caption in zip(grid.flat, images, captions, strict=False):
+        pixels = image[..., 0] if image.shape[-1] == 1 else image
+        axes.imshow(pixels / maximum, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(caption, fontsize=6.5, y=-0.28)
+    return figure

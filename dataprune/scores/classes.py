@@ -1,0 +1,154 @@
+"""One number a source class: how much a target calls for it. Higher = kept first, as for examples.
+
+Label and feature mapping (Zhang et al., NeurIPS 2023, "Selectivity drives productivity", DP4TL) count the target
+examples that fall on each source class; `prototype_distance` is their class-level moderate coreset baseline.
+`influence` (Jain et al., CVPR 2023) lives in its own file.
+"""
+
+import numpy as np
+
+from dataprune.errors import ConfigError, Shown, class_labels, finite, first, one_of, shaped, whole_number
+from dataprune.scores.influence import influence, influence_error
+from dataprune.scores.prototypes import (
+    class_means,
+    class_medians,
+    clusters,
+    coreset_means,
+    feature_rows,
+    nearest,
+    same_width,
+)
+
+__all__ = [
+    "class_means",
+    "class_medians",
+    "clusters",
+    "coreset_means",
+    "feature_mapping",
+    "frequency_analysis",
+    "influence",
+    "influence_error",
+    "label_mapping",
+    "mean_probability",
+    "nearest",
+    "prototype_distance",
+]
+
+
+def label_mapping(target_predictions: np.ndarray, n_classes: int) -> np.ndarray:
+    """LM: how many target examples the source surrogate takes for each source class.
+
+    target_predictions: integers (n,), argmax of the surrogate's logits on the target's TRAINING split (lowest class
+    on equal logits). Returns int32 (c,), summing to n. Most classes of a large source get 0: see
+    `mean_probability` for telling those apart. No target example, or a class outside 0..c-1, raises ConfigError.
+    """
+    n_classes = whole_number("n_classes", n_classes, 1)
+    predictions = class_labels("target_predictions", target_predictions, n_classes=n_classes)
+    if len(predictions) == 0:
+        raise ConfigError("target_predictions", Shown("empty array"), "at least one target example")
+    return np.bincount(predictions, minlength=n_classes).astype(np.int32)
+
+
+def mean_probability(target_probabilities: np.ndarray) -> np.ndarray:
+    """Mean softmax probability of each source class over the target: orders classes of equal count.
+
+    target_probabilities: (n, c), rows summing to 1. Returns float64 (c,), for `top_classes(..., ties=...)`. Not in
+    the paper, whose code leaves the choice among equal counts to an unordered top-k.
+    """
+    probabilities = feature_rows("target_probabilities", target_probabilities)
+    off = np.flatnonzero(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1) > 0.01)  # float16 rows miss 1 by 0.003
+    if len(off):
+        raise ConfigError("target_probabilities", Shown(f"rows {first(off)} do not sum to 1"), "softmax probabilities")
+    return probabilities.mean(axis=0, dtype=np.float64)
+
+
+def feature_mapping(
+    source_features: np.ndarray,
+    source_labels: np.ndarray,
+    target_features: np.ndarray,
+    n_classes: int,
+    *,
+    band: float | None = None,
+) -> np.ndarray:
+    """FM: how many target examples lie nearest to the mean feature of each source class.
+
+    source_features: (n_s, d), source_labels: integers (n_s,), target_features: (n_t, d), of one layer of one model
+    (the global average pool). Returns int32 (c,), summing to n_t. Equal distances count for the lower class, a class
+    without source examples gets 0.
+
+    The released script writes every distance to the wrong index and so gives nearly all votes to class 0; this is the
+    paper's rule. For a surrogate without labels pass the clusters of `clusters` as source_labels: as in the paper
+    the prototypes are then the members' means, not the centroids. `band` averages only each class's middle band
+    (`coreset_means`), the variant named ffmm in the code.
+    """
+    means = _means(source_features, source_labels, n_classes, band, "source_")
+    return np.bincount(nearest(target_features, means, prefix="target_"), minlength=n_classes).astype(np.int32)
+
+
+def prototype_distance(
+    source_features: np.ndarray,
+    source_labels: np.ndarray,
+    target_features: np.ndarray,
+    target_labels: np.ndarray,
+    n_classes: int,
+    *,
+    center: str = "mean",
+    band: float | None = None,
+) -> np.ndarray:
+    """NEGATED mean distance of each source class's mean feature to the target's class prototypes (moderate, by class).
+
+    source_features (n_s, d), source_labels (n_s,), target_features (n_t, d), target_labels (n_t,) from 0, in any
+    number; n_classes counts the source's. center="mean": the mean of each target class, or with `band` of its middle
+    band (cmt of the released code: band=0.2, which it calls coreset_ratio 0.8); "median": the coordinate-wise median
+    (cmt_median), which takes no band. Returns float32 (c,), higher = closer = kept first; -inf = class without
+    source examples. Target classes without examples do not count.
+    """
+    if one_of("center", center, "mean", "median") == "median" and band is not None:
+        raise ConfigError("band", band, "None with center='median': the median is that of the whole class")
+    means = class_means(source_features, source_labels, n_classes, prefix="source_")
+    target, target_labels = np.asarray(target_features), class_labels("target_labels", target_labels)
+    n_target = int(target_labels.max(initial=0)) + 1
+    if center == "median":
+        prototypes = class_medians(target, target_labels, n_target, prefix="target_")
+    else:
+        prototypes = _means(target, target_labels, n_target, band, "target_")
+    same_width("target_features", target, means)
+    prototypes = prototypes[~np.isnan(prototypes).any(axis=1)]  # a class without examples has none
+    distance = np.zeros(n_classes)
+    for prototype in prototypes:
+        distance += np.linalg.norm(means - prototype, axis=1)
+    return np.where(np.isnan(distance), -np.inf, -distance / len(prototypes)).astype(np.float32)
+
+
+def frequency_analysis(frequency: np.ndarray, percents: tuple[float, ...] = tuple(range(0, 101, 10))) -> dict:
+    """How concentrated a mapping is.
+
+    frequency: counts (c,) of `label_mapping` or `feature_mapping`. Returns a dict: `zero_classes` (int: classes that
+    no target example falls on), `percent` (p,), `removed` int64 (p,): classes in the lowest x %, rounded half up,
+    `removed_share` float64 (p,): the share of all counts that goes with them; `count`, `classes` int64: a histogram,
+    `classes[i]` classes have exactly `count[i]` target examples.
+    """
+    frequency = finite("frequency", shaped("frequency", frequency, "c"))
+    percent = np.asarray(percents, np.float64)
+    if percent.ndim != 1 or (percent < 0).any() or (percent > 100).any():
+        raise ConfigError("percents", percents, "numbers from 0 to 100")
+    if frequency.sum() <= 0 or frequency.min() < 0:
+        raise ConfigError("frequency", Shown("all zero or negative counts"), "counts with at least one target example")
+    removed = np.floor(percent * len(frequency) / 100 + 0.5).astype(np.int64)
+    lost = np.concatenate([[0], np.cumsum(np.sort(frequency))])
+    count, classes = np.unique(frequency, return_counts=True)
+    return {
+        "zero_classes": int((frequency == 0).sum()),
+        "percent": percent,
+        "removed": removed,
+        "removed_share": lost[removed] / lost[-1],
+        "count": count,
+        "classes": classes,
+    }
+
+
+def _means(features: np.ndarray, labels: np.ndarray, n_classes: int, band: float | None, prefix: str) -> np.ndarray:
+    """Class means, of the middle band only if one is given."""
+    if band is None:
+        return class_means(features, labels, n_classes, prefix=prefix)
+    return coreset_means(features, labels, n_classes, band, prefix=prefix)

@@ -1,0 +1,116 @@
+"""Scores from where examples lie in feature space.
+
+Features are finite (n, d) arrays of any real type, from the deterministic view of each example (no random crop, no
+flip); rows are read in blocks. All scores return float32 (n,).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dataprune.errors import ConfigError, Shown, class_labels, first, one_of, whole_number
+from dataprune.scores.blocks import spans
+from dataprune.scores.prototypes import class_means, class_medians, feature_rows
+
+
+def distance_to_center(features: np.ndarray, labels: np.ndarray, *, center: str = "median") -> np.ndarray:
+    """Euclidean distance to the centre of the example's own class (moderate coreset, Xia et al., ICLR 2023).
+
+    features: (n, d); labels: integers (n,), gaps allowed. center: "median", coordinate-wise, as in the released code,
+    or "mean", as in the paper. High = far from its class = hard; not negated, so `top` keeps the furthest and `top`
+    of the negated score the nearest. Moderate itself takes the central band (`selectors.ranked.middle`).
+    The only example of a class lies at distance 0.
+    """
+    one_of("center", center, "median", "mean")
+    present, classes = np.unique(class_labels("labels", labels), return_inverse=True)
+    centers = (class_medians if center == "median" else class_means)(features, classes, len(present))
+    scores = np.empty(len(classes), np.float32)
+    for ids, rows in _blocks(np.asarray(features)):
+        scores[ids] = np.linalg.norm(rows - centers[classes[ids]], axis=1)
+    return scores
+
+
+def prototypicality(features: np.ndarray, *, prototypes: int, seed: int = 0) -> np.ndarray:
+    """One less the cosine to the nearest k-means centre (SSL prototypes, Sorscher et al., NeurIPS 2022).
+
+    features: (n, d), self-supervised embeddings (SwAV, DINOv2); no labels. prototypes: number of centres, 1 to n; the
+    paper takes the number of classes. High = far from every prototype = hard = kept first: right for large
+    budgets; with few examples the paper keeps the low end (`top` of the negated score). From 0 to 2.
+
+    Features are scaled to length 1 and clustered by spherical k-means (faiss, 25 rounds), on at most 256 examples a
+    centre, drawn with `seed`; the same seed gives the same centres. A vector of zeros has no direction: ConfigError.
+    """
+    import faiss  # 0.2 s, and only this function wants it
+
+    features = feature_rows("features", features)
+    prototypes = whole_number("prototypes", prototypes, 1, len(features), "as many as examples at most")
+    seed = whole_number("seed", seed, 0, 2**31 - 1)
+    drawn = np.random.default_rng(seed).choice(len(features), min(len(features), 256 * prototypes), replace=False)
+    drawn.sort()
+    fit = faiss.Kmeans(
+        features.shape[1],
+        prototypes,
+        niter=25,
+        seed=seed,
+        spherical=True,  # the nearest centre by distance is then the one of the largest cosine
+        min_points_per_centroid=1,  # only a threshold for a warning on stderr
+    )
+    fit.train(_unit("features", features[drawn], drawn))
+    centers = np.asarray(fit.centroids)
+    scores = np.empty(len(features), np.float32)
+    for ids, rows in _blocks(features):
+        unit = _unit("features", rows, np.arange(ids.start, ids.stop))
+        scores[ids] = 1 - (unit @ centers.T).max(axis=1)
+    return scores
+
+
+def semdedup(embeddings: np.ndarray, centers: np.ndarray, assignment: np.ndarray) -> np.ndarray:
+    """NEGATED largest cosine to an example further from the centre of the same cluster (SemDeDup, Abbas et al., 2023).
+
+    embeddings: (n, d), scaled to length 1 if they are not; centers: (k, d); assignment: integers (n,), the cluster of
+    each example. In each cluster examples stand by Euclidean distance to its centre, furthest first (equal
+    distances: lower id first), and each is compared with those before it. From -1 (an exact copy further out) to
+    0 (nothing similar: negative cosines count as 0, and the furthest example has nothing before it).
+    The paper's rule keeps scores >= -threshold (its 0.945 for LAION); `top` reaches a budget instead.
+    O(sum of squared cluster sizes) time; memory for one cluster and a block of its products.
+    """
+    embeddings, centers = feature_rows("embeddings", embeddings), feature_rows("centers", centers)
+    if centers.shape[1] != embeddings.shape[1]:
+        raise ConfigError("centers", Shown(f"{centers.shape[1]} columns"), f"{embeddings.shape[1]}, as embeddings has")
+    assignment = class_labels("assignment", assignment, len(embeddings), len(centers))
+    scores = np.empty(len(embeddings), np.float32)
+    by_cluster = np.argsort(assignment, kind="stable")
+    for ids in np.split(by_cluster, np.flatnonzero(np.diff(assignment[by_cluster])) + 1):
+        unit = _unit("embeddings", embeddings[ids], ids)
+        # distances in float64: float32 ones tie or swap where an example moves the result
+        distances = np.linalg.norm(unit.astype(np.float64) - centers[assignment[ids[0]]], axis=1)
+        furthest_first = np.argsort(-distances, kind="stable")
+        scores[ids[furthest_first]] = -_similarity_to_earlier(unit[furthest_first])
+    return scores
+
+
+def _similarity_to_earlier(unit: np.ndarray) -> np.ndarray:
+    """Largest product of each row with a row before it, at least 0: float32 (m,)."""
+    largest = np.zeros(len(unit), np.float32)
+    for rows in spans(len(unit), 4 * len(unit)):
+        products = unit[rows] @ unit[: rows.stop].T
+        own = products[:, rows.start :]
+        own[np.triu_indices(len(own))] = 0  # itself and the rows after it
+        largest[rows] = np.maximum(products.max(axis=1), 0)
+    return largest
+
+
+def _blocks(features: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Ids and their rows as float64."""
+    for ids in spans(len(features), 8 * features.shape[1]):
+        yield ids, features[ids].astype(np.float64)
+
+
+def _unit(name: str, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32 in C order; a row of zeros raises ConfigError with its id."""
+    rows = rows.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    zero = np.flatnonzero(lengths == 0)
+    if len(zero):
+        raise ConfigError(name, Shown(f"vectors of zeros at ids {first(ids[zero])}"), "vectors with a direction")
+    return np.ascontiguousarray(rows / lengths, np.float32)

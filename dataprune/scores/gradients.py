@@ -1,0 +1,119 @@
+"""Scores from the length of each example's own gradient (GraNd, Paul et al., NeurIPS 2021), and means over runs.
+
+float32 (n,), higher = larger gradient = kept first. The loss is summed, never averaged, over a batch: DeepCore divides
+every gradient by its batch size, so that the examples of a short last batch look hardest. Take the network of an
+early epoch and average over runs (`aggregate`); the claim that the score works at initialisation did not reproduce.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dataprune.errors import ConfigError, Shown, class_labels, finite, whole_number
+from dataprune.scores.blocks import spans
+from dataprune.scores.predictions import probability_array, probability_rows
+from dataprune.scores.prototypes import feature_rows
+from dataprune.scores.windows import FINITE, checked_blocks, recorded, totals
+
+if TYPE_CHECKING:
+    import torch
+
+
+def grand_last_layer(probabilities: np.ndarray, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Length of the gradient of the cross-entropy in a last linear layer with bias, in closed form.
+
+    probabilities: (n, c) softmax; features: (n, d), what the layer is fed; labels: integers (n,) below c.
+    The gradient is (p - onehot(y)) (x, 1)^T, so its length is ||p - onehot(y)|| sqrt(1 + ||x||^2); it is never built.
+    """
+    features, probabilities = feature_rows("features", features), probability_array(probabilities)
+    n, classes = probabilities.shape
+    if len(features) != n:
+        raise ConfigError("features", Shown(f"{len(features)} rows"), f"{n} rows, as probabilities has")
+    labels = class_labels("labels", labels, n, classes)
+    scores = np.empty(n, np.float32)
+    for ids in spans(n, 8 * (classes + features.shape[1])):
+        residual = probability_rows(probabilities, ids)
+        residual[np.arange(len(residual)), labels[ids]] -= 1
+        lengths = np.linalg.norm(features[ids].astype(np.float64), axis=1)
+        scores[ids] = np.linalg.norm(residual, axis=1) * np.hypot(1, lengths)
+    return scores
+
+
+def grand(
+    network: "torch.nn.Module",
+    images: "torch.Tensor | np.ndarray",
+    labels: "torch.Tensor | np.ndarray",
+    *,
+    chunk: int = 16,
+) -> np.ndarray:
+    """Length of the gradient of the cross-entropy in all trainable parameters, one gradient an example.
+
+    network: images -> logits (m, c); it is scored in eval mode, on the device where its parameters lie, and left as
+    it was. images: (n, ...) and labels: integers (n,) below c, tensors or arrays, the deterministic view (the
+    reference of DP4TL scores train mode, random crops and batches of 4). chunk: examples at once; each holds a
+    gradient of the size of the network. Costs a forward and a backward pass an example.
+    Raises ConfigError when nothing is trainable or a gradient is not finite (with the first ids).
+    """
+    import torch
+
+    chunk = whole_number("chunk", chunk, 1)
+    trainable = {name: weight.detach() for name, weight in network.named_parameters() if weight.requires_grad}
+    if not trainable:
+        raise ConfigError("network", Shown("no parameter that requires a gradient"), "at least one")
+    device = next(iter(trainable.values())).device
+    targets = class_labels(
+        "labels", labels.numpy(force=True) if isinstance(labels, torch.Tensor) else labels, len(images)
+    )
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        lengths = _gradient_lengths(network, trainable)
+        scores = np.empty(len(images), np.float32)
+        for start in range(0, len(images), chunk):
+            ids = slice(start, min(start + chunk, len(images)))
+            part = images[ids] if isinstance(images, torch.Tensor) else torch.from_numpy(np.array(images[ids]))
+            part = part.to(device)
+            if start == 0:
+                with torch.no_grad():
+                    class_labels("labels", targets, n_classes=network(part[:1]).shape[1])
+            scores[ids] = lengths(trainable, part, torch.from_numpy(targets[ids]).to(device)).numpy(force=True)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return finite("gradients", scores)
+
+
+def aggregate(run_scores: np.ndarray) -> np.ndarray:
+    """Mean over runs (r, n) of any score: float32 (n,). NaN = run r did not score the example; no run did: NaN.
+
+    GraNd and EL2N are published as means over five to ten independently initialised models. For EL2N at one epoch t
+    the rows are that epoch's errors: `aggregate(np.stack([error[t] for error in runs]))`.
+    """
+    run_scores = recorded("run_scores", run_scores)
+    scores = np.empty(run_scores.shape[1], np.float32)
+    for ids, block, _ in checked_blocks("run_scores", run_scores, FINITE):
+        total, seen = totals(block)
+        scores[ids] = total / np.where(seen == 0, np.nan, seen)
+    return scores
+
+
+def _gradient_lengths(
+    network: "torch.nn.Module", trainable: "dict[str, torch.Tensor]"
+) -> "Callable[..., torch.Tensor]":
+    """A function (trainable, images, labels) -> length of each example's gradient, float64 (m,)."""
+    import torch
+    from torch.func import functional_call, grad, vmap
+
+    rest = {name: weight.detach() for name, weight in network.named_parameters() if name not in trainable}
+    rest |= dict(network.named_buffers())
+
+    def loss(weights: "dict[str, torch.Tensor]", image: "torch.Tensor", label: "torch.Tensor") -> "torch.Tensor":
+        logits = functional_call(network, (weights, rest), (image[None],))
+        return torch.nn.functional.cross_entropy(logits, label[None], reduction="sum")
+
+    def length(weights: "dict[str, torch.Tensor]", image: "torch.Tensor", label: "torch.Tensor") -> "torch.Tensor":
+        gradient = grad(loss)(weights, image, label)
+        return torch.stack([part.double().square().sum() for part in gradient.values()]).sum().sqrt()
+
+    return vmap(length, in_dims=(None, 0, 0))

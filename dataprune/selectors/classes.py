@@ -1,0 +1,127 @@
+"""Which source classes to keep, and the examples that come with them.
+
+Ranked class selection (DP4TL: Zhang et al., NeurIPS 2023), random subsets and counterfactual removal (Jain et al.,
+CVPR 2023). Class ids are int64; for an example-level experiment read "example" for "class" throughout.
+"""
+
+import warnings
+
+import numpy as np
+
+from dataprune.errors import ConfigError, Shown, class_labels, first, generator, one_of, shaped, whole_number
+
+
+def top_classes(frequency: np.ndarray, k: int, *, reverse: bool = False, ties: np.ndarray | None = None) -> np.ndarray:
+    """The k classes with the highest scores, in rank order; `reverse` gives the k lowest (DP4TL's "bottom" control).
+
+    frequency: (c,), counts or any class score, higher = kept first; -inf = no examples. ties: (c,), a second score
+    that orders equal ones in the same direction (e.g. `mean_probability`); what is still equal goes to the lower id,
+    also with `reverse`. Returns int64 (k,); a smaller k gives a prefix.
+
+    A warning tells when the cut falls among classes of count 0, which nothing but their ids sets apart. The released
+    code uses an unordered top-k, so its choice among equal counts is arbitrary.
+    """
+    frequency = _numbers("frequency", frequency)
+    k = whole_number("k", k, 1, len(frequency), "the number of classes")
+    ranked = [frequency] if ties is None else [_numbers("ties", ties, len(frequency)), frequency]
+    order = np.lexsort([_ascending(score, reverse) for score in ranked])
+    if ties is None and 0 < k < len(order) and frequency[order[k - 1]] == 0 == frequency[order[k]]:
+        zeros = int((frequency == 0).sum())
+        taken = int((frequency[order[:k]] == 0).sum())
+        text = f"k={k} takes {taken} of the {zeros} classes with count 0, chosen by class id alone: give `ties`"
+        warnings.warn(text, stacklevel=2)
+    return order[:k]
+
+
+def examples_of(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Ids of the examples whose label is one of `classes`, ascending; int64.
+
+    classes: integer ids in any order, at least one; labels: integers (n,). A class without examples adds nothing.
+    With a label table of (label, sample id) rows, as DP4TL's: `table[examples_of(classes, table[:, 0]), 1]`.
+    """
+    classes = class_labels("classes", classes)
+    if len(classes) == 0:
+        raise ConfigError("classes", Shown("empty array"), "at least one class")
+    labels = class_labels("labels", labels)
+    kept = np.zeros(max(classes.max(), labels.max(initial=0)) + 1, np.bool_)
+    kept[classes] = True
+    return np.flatnonzero(kept[labels])
+
+
+def handpicked(classes: np.ndarray, n_classes: int, *, exclude: bool = False, number: int = -1) -> np.ndarray:
+    """Classes that a person listed, checked; with `exclude` all the others. int64, ascending.
+
+    number: what the experiment expects to be left; -1 = whatever is left, otherwise it must agree. Ids outside
+    0..n_classes-1, ids listed twice and an empty result raise ConfigError.
+    """
+    listed = class_labels("classes", classes, n_classes=n_classes)
+    unique, counts = np.unique(listed, return_counts=True)
+    if (counts > 1).any():
+        raise ConfigError("classes", Shown(f"{first(unique[counts > 1])} twice"), "each class once")
+    kept = np.setdiff1d(np.arange(n_classes), unique) if exclude else unique
+    if len(kept) == 0:
+        raise ConfigError("classes", Shown(f"{len(listed)} classes with exclude={exclude}"), "a list that keeps some")
+    if number not in (-1, len(kept)):
+        raise ConfigError("number", number, f"-1 or {len(kept)}, the number of classes that are left")
+    return kept
+
+
+def random_halves(n: int, seed: int, model: int, *, keep: int | None = None) -> np.ndarray:
+    """What model number `model` of an influence experiment trains on: `keep` (default n // 2) of n ids, uniform.
+
+    A pure function of its arguments, so that a lost run can be repeated and workers need not talk; the paper's code
+    draws from an unseeded global generator. Returns int64 (keep,), ascending.
+    """
+    keep = whole_number("keep", n // 2 if keep is None else keep, 1, n, "the number of ids")
+    start = [whole_number("seed", seed, 0), whole_number("model", model, 0)]
+    return np.sort(np.random.default_rng(start).permutation(n)[:keep])
+
+
+def removal_order(influence: np.ndarray) -> np.ndarray:
+    """Classes from most harmful to most helpful: ascending mean influence, equal ones by lower id; int64 (c,).
+
+    influence: (t, c), or (c,) if averaged already; positive = the class helps. NaN (undefined) counts as 0, neutral.
+    """
+    influence = np.asarray(influence)
+    if influence.ndim not in (1, 2) or influence.dtype.kind != "f" or 0 in influence.shape:
+        found = f"{influence.dtype} array of shape {influence.shape}"
+        raise ConfigError("influence", Shown(found), "float array of shape (t, c) or (c,)")
+    if np.isinf(influence).any():
+        raise ConfigError("influence", Shown("inf in it"), "finite numbers or NaN")
+    mean = np.nan_to_num(influence, nan=0.0).reshape(-1, influence.shape[-1]).mean(axis=0, dtype=np.float64)
+    return np.argsort(mean, kind="stable")
+
+
+def counterfactual(order: np.ndarray, k: int, direction: str, rng: np.random.Generator | None = None) -> np.ndarray:
+    """The classes KEPT when k are removed, ascending; int64 (c - k,).
+
+    order: each of 0..c-1 once, most harmful first (`removal_order`). direction: "bottom" removes its first k (harmful),
+    "top" its last k (helpful), "random" k by a permutation that `rng` draws: generators of equal seed give nested
+    removals for growing k. k = 0 keeps everything, k = c would keep nothing and raises ConfigError.
+    """
+    order = class_labels("order", order)
+    if not np.array_equal(np.sort(order), np.arange(len(order))) or len(order) == 0:
+        raise ConfigError("order", Shown(f"{len(order)} ids"), "each of 0 to c-1 once, as from removal_order")
+    k = whole_number("k", k, 0, len(order) - 1, "classes to remove, one must stay")
+    if one_of("direction", direction, "bottom", "top", "random") == "random":
+        if rng is None:
+            raise ConfigError("rng", None, "a numpy Generator with direction='random': numpy.random.default_rng(seed)")
+        order = generator("rng", rng).permutation(len(order))
+    return np.sort(order[: len(order) - k] if direction == "top" else order[k:])
+
+
+def _numbers(name: str, values: np.ndarray, length: int | None = None) -> np.ndarray:
+    """Return `values` (c,), or raise unless they are numbers without NaN; infinite ones have a place in a ranking."""
+    values = shaped(name, values, "c" if length is None else length)
+    if values.dtype.kind not in "fiu":
+        raise ConfigError(name, Shown(f"array of {values.dtype}"), "a number for every class")
+    bad = np.flatnonzero(np.isnan(values))
+    if len(bad):
+        raise ConfigError(name, Shown(f"NaN for classes {first(bad)}"), "a number for every class")
+    return values
+
+
+def _ascending(score: np.ndarray, reverse: bool) -> np.ndarray:
+    """A key whose stable ascending order is the rank order; unsigned integers would wrap around when negated."""
+    score = score.astype(np.int64) if score.dtype.kind in "iu" else score
+    return score if reverse else -score

@@ -1,0 +1,72 @@
+"""A finished model and one clean pass over a split: what train, signals and evaluate share."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dataprune.config import RunConfig
+from dataprune.data.examples import Examples
+from dataprune.data.loaders import FileLoader, Loader, MemoryLoader
+from dataprune.data.order import Order
+from dataprune.errors import ConfigError
+from dataprune.models.networks import Network, build
+from dataprune.progress import track
+
+
+def device_of(run: RunConfig) -> torch.device:
+    """Where this process computes: the GPU that torchrun gave it, or the CPU."""
+    if run.accelerator != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if run.accelerator == "gpu":
+        raise ConfigError("run.accelerator", "gpu", "cpu or auto: torch finds no GPU here")
+    return torch.device("cpu")
+
+
+def load_network(folder: Path) -> Network:
+    """The network of a train or adopt result, with its weights, on the CPU."""
+    description = json.loads((folder / "network.json").read_text())
+    network = build(description["model"], description["in_channels"], description["n_classes"])
+    network.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+    return network
+
+
+def clean_loader(
+    examples: Examples, ids: np.ndarray, batch_size: int, run: RunConfig, rank: int = 0, world: int = 1
+) -> Loader:
+    """Batches of `ids` in order, not augmented."""
+    order = Order(ids, batch_size, shuffle=False, rank=rank, world=world)
+    return loader_of(examples, order, run)
+
+
+def loader_of(examples: Examples, order: Order, run: RunConfig, **augment: Any) -> Loader:
+    """The loader that fits how the data set is stored; `augment` and `weights` as the loaders take them."""
+    device = device_of(run)
+    if examples.header["storage"] == "memory":
+        return MemoryLoader(examples, order, device=device, **augment)
+    return FileLoader(examples, order, size=examples.header["size"], workers=run.workers, device=device, **augment)
+
+
+def outputs(
+    network: Network, examples: Examples, ids: np.ndarray, batch_size: int, run: RunConfig, label: str
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Features float32 (b, d) and logits float32 (b, classes) of `ids` in order, in eval mode."""
+    check_channels(network, examples)
+    network = network.to(device_of(run), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    loader = clean_loader(examples, ids, batch_size, run)
+    with torch.inference_mode():
+        for batch in track(loader, label, len(loader)):
+            features = network.features(batch["x"])
+            yield features.float(), network.head(features).float()
+
+
+def check_channels(network: Network, examples: Examples) -> None:
+    """Raise a ConfigError if the network's first layer takes another number of channels than the images have."""
+    wanted = next(p for p in network.parameters() if p.ndim == 4).shape[1]
+    there = examples.header["channels"]
+    if wanted != there:
+        raise ConfigError("channels", there, f"{wanted}, as the network takes: source.channels=, target.channels=")

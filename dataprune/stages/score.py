@@ -1,0 +1,43 @@
+"""Stage score: one number an example (or a class of the source), higher = kept first.
+
+Inputs: those that hold the arrays which the function's parameters name (stages.arrays). Files: scores.npy float32 (n,) or
+(classes,).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import get_method
+
+from dataprune.config import RunConfig, ScoreConfig
+from dataprune.errors import ConfigError, Shown, finite
+from dataprune.stages.arrays import load, wanted
+
+CONFIG = ScoreConfig
+
+
+def run(config: ScoreConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+    """Call the function and write what it gives; returns how many different values there are, and the range."""
+    key = f"method.{label.removesuffix('s')}"  # scores -> method.score, as the user wrote it
+    scores = compute(config, inputs, key)
+    np.save(work / "scores.npy", scores)
+    return {
+        "n": len(scores),
+        "distinct": len(np.unique(scores)),
+        "low": float(scores.min()),
+        "high": float(scores.max()),
+    }
+
+
+def compute(config: ScoreConfig, inputs: dict[str, Path], key: str) -> np.ndarray:
+    """The scores, float32, checked: one-dimensional and finite."""
+    constants = {k: v for k, v in config.function.items() if k != "_target_"}
+    arrays = load(wanted(config.function, config.arrays, key), inputs, key)
+    try:
+        scores = np.asarray(get_method(config.function["_target_"])(**arrays, **constants), np.float32)
+    except ConfigError as error:
+        raise error.under(key) from None
+    if scores.ndim != 1:
+        raise ConfigError(key, Shown(f"array of shape {scores.shape}"), "one number an example or a class")
+    return finite(key, scores)

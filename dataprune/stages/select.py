@@ -1,0 +1,115 @@
+"""Stage select: which examples (or classes) of the source to keep.
+
+Inputs: `examples` (index); `scores` (score) and `cut` (score) if the method has them; those that hold the arrays which the
+selector's parameters name. Files: ids.npy int64 sorted; weights.npy float32, one an id, if the method is weighted;
+classes.npy int64 in rank order if whole classes are kept; export/subset.npz for other programs.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import get_method
+
+from dataprune.config import RunConfig, SelectConfig
+from dataprune.data.examples import Examples
+from dataprune.errors import ConfigError, Shown
+from dataprune.selectors.budget import budget
+from dataprune.selectors.classes import examples_of
+from dataprune.selectors.ranked import drop_hardest, quotas
+from dataprune.stages.arrays import ARRAYS, load, wanted
+from dataprune.subset import Subset
+from dataprune.targets import check_target
+
+CONFIG = SelectConfig
+# parameters that this stage fills itself: `frequency` and `k` are the names of scores and budget for classes
+FILLED = frozenset({"scores", "frequency", "budget", "k", "rng", "n"})
+KEY = "method.select"
+
+Picks = tuple[np.ndarray, np.ndarray | None]  # ids in pick order; a weight each, or None
+
+
+def run(config: SelectConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+    """Select and write; returns how much is kept."""
+    examples = Examples(inputs["examples"], "train")
+    n = len(examples.classes) if config.level == "class" else len(examples)
+    order, weights = select(config, inputs, n, examples.labels)
+    classes = order if config.level == "class" else None
+    ids = np.sort(order) if classes is None else examples_of(classes, examples.labels)
+    np.save(work / "ids.npy", ids)
+    if classes is not None:
+        np.save(work / "classes.npy", np.sort(classes))
+    if weights is not None:
+        np.save(work / "weights.npy", weights[np.argsort(order)])
+    (work / "export").mkdir(exist_ok=True)
+    subset = Subset(
+        ids,
+        len(examples),
+        examples.fingerprint,
+        order=order if classes is None else None,
+        weights=None if weights is None else weights[np.argsort(order)],
+        classes=classes,
+        header={"method": config.method, "prune_ratio": config.prune_ratio, "seed": config.seed},
+    )
+    subset.save(work / "export" / "subset.npz")
+    facts = {"kept": len(ids), "of": len(examples), "prune_ratio_of_examples": 1 - len(ids) / len(examples)}
+    return facts if classes is None else facts | {"classes_kept": len(classes), "classes": n}
+
+
+def select(config: SelectConfig, inputs: dict[str, Path], n: int, labels: np.ndarray) -> Picks:
+    """Cut off the hardest, share the budget out over classes if the method wants that, and pick.
+
+    The budget counts from all n, so a cut does not make the subset smaller.
+    """
+    count = budget(config.prune_ratio, n)
+    pick = _picker(config, inputs, n)
+    pool = np.arange(n)
+    if config.cut_fraction:
+        pool = drop_hardest(np.load(inputs["cut"] / "scores.npy"), config.cut_fraction)
+        if len(pool) < count:
+            expected = f"a fraction that leaves the {count} examples to keep (prune_ratio={config.prune_ratio})"
+            raise ConfigError("method.cut.fraction", config.cut_fraction, expected)
+    if config.quota == "none":
+        return pick(pool, count)
+    sizes = np.bincount(labels[pool])
+    weights = sizes if config.quota == "proportional" else np.ones(len(sizes))
+    shares = quotas(sizes, count, weights)
+    picks = [pick(pool[labels[pool] == c], int(share)) for c, share in enumerate(shares) if share]
+    joined = None if picks[0][1] is None else np.concatenate([w for _, w in picks if w is not None])
+    return np.concatenate([ids for ids, _ in picks]), joined
+
+
+def _picker(config: SelectConfig, inputs: dict[str, Path], n: int) -> Callable[[np.ndarray, int], Picks]:
+    """pick(pool, count): `count` ids of the sorted ids in `pool`."""
+    function = get_method(config.function["_target_"])
+    constants = {k: v for k, v in config.function.items() if k != "_target_"}
+    takes = check_target(config.function, KEY, FILLED | frozenset(ARRAYS) | frozenset(config.arrays))
+    arrays = load(wanted(config.function, config.arrays, KEY, FILLED), inputs, KEY)
+    given = {"rng": np.random.default_rng(config.seed)}
+    if {"scores", "frequency"} & takes.required:
+        given["scores"] = given["frequency"] = np.load(inputs["scores"] / "scores.npy")
+        if len(given["scores"]) != n:
+            what = f"{n} numbers, one a {config.level} (method.level={config.level})"
+            raise ConfigError("method.score", Shown(f"{len(given['scores'])} numbers"), what)
+
+    def pick(pool: np.ndarray, count: int) -> Picks:
+        filled = given | {"budget": count, "k": count, "n": len(pool)}
+        everything = arrays | {name: value for name, value in filled.items() if name in takes.required - arrays.keys()}
+        if len(pool) < n:
+            everything = {name: _rows(value, pool, n) for name, value in everything.items()}
+        try:
+            picked = function(**everything, **constants)
+        except ConfigError as error:
+            raise error.under(KEY) from None
+        places, weights = picked if isinstance(picked, tuple) else (picked, None)
+        return pool[places], weights if config.weighted else None
+
+    return pick
+
+
+def _rows(value: Any, pool: np.ndarray, n: int) -> Any:
+    """The part of an array that belongs to `pool`: along the axis that counts examples."""
+    if not isinstance(value, np.ndarray) or value.ndim == 0:
+        return value
+    return value[:, pool] if value.ndim > 1 and value.shape[1] == n != value.shape[0] else value[pool]

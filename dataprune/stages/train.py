@@ -1,0 +1,219 @@
+"""Stage train: fit a network on (a subset of) the train split of a data set. Surrogate, pretraining and transfer alike.
+
+Inputs: `examples` (index); `subset` (select) or none for all; `init` (train or adopt) or none for fresh weights.
+Files: model.pt (state_dict), network.json (how to build the network), history.jsonl (one line an epoch) and, if
+recorded, the dynamics. A work folder with scratch/last.ckpt is continued after its last finished epoch.
+"""
+
+import json
+import logging
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_method, instantiate
+
+from dataprune import progress
+from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs, read_history
+from dataprune.config import RunConfig, TrainConfig
+from dataprune.data.examples import Examples
+from dataprune.data.loaders import Loader
+from dataprune.data.order import Order
+from dataprune.errors import ConfigError
+from dataprune.models.classifier import Classifier
+from dataprune.models.networks import Network, build
+from dataprune.recorder import Recorder
+from dataprune.selectors.budget import budget
+from dataprune.selectors.classes import examples_of
+from dataprune.stages.frozen import check_channels, clean_loader, device_of, load_network, loader_of
+
+CONFIG = TrainConfig
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+EVAL_BATCH = 512
+log = logging.getLogger(__name__)
+
+
+def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+    """Train (on, if the work folder has a checkpoint); returns epochs, steps, images seen, examples, parameters."""
+    _quiet_lightning()
+    progress.enabled = run.progress
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    torch.manual_seed(config.seed)
+    training = Training(config, inputs, work, run, label)
+    network = training.network()
+    module = training.classifier(network)
+    training.fit(module)
+    if training.rank == 0:
+        torch.save({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
+        (work / "network.json").write_text(json.dumps(training.description, indent=1))
+    full_epochs, rest = divmod(training.steps, training.order.steps)
+    return {
+        "epochs": training.epochs,
+        "steps": training.steps,
+        "images_seen": full_epochs * training.order.length + rest * config.batch_size,
+        "examples": training.order.length,
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
+
+
+class Training:
+    """What one training consists of, in the order in which `run` asks for it."""
+
+    def __init__(self, config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> None:
+        self.config, self.inputs, self.work, self.run_config, self.label = config, inputs, work, run, label
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.examples = Examples(inputs["examples"], "train")
+        self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
+        fresh = config.fresh_prune_ratio
+        self.order = Order(
+            self.ids,
+            config.batch_size,
+            config.seed,
+            rank=self.rank,
+            world=self.world,
+            fresh=None if fresh is None else budget(fresh, len(self.ids)),
+        )
+        per_epoch = self.order.steps
+        self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
+        self.steps: int = config.iterations or self.epochs * per_epoch
+        self.description: dict[str, Any] = {}
+
+    def network(self) -> Network:
+        """The network to fit: fresh, or the one that comes in with its head kept or replaced."""
+        config, n_classes = self.config, len(self.examples.classes)
+        if (init := self.inputs.get("init")) is not None:
+            network = load_network(init)
+            self.description = json.loads((init / "network.json").read_text())
+            if config.head == "reuse" and network.head.out_features < n_classes:
+                raise ConfigError("transfer.head", "reuse", f"fresh: the old head has fewer than {n_classes} outputs")
+            if config.head == "fresh":
+                network.head = torch.nn.Linear(network.head.in_features, n_classes)
+                self.description["n_classes"] = n_classes
+        else:
+            assert config.model is not None
+            channels = self.examples.header["channels"]
+            network = build(config.model, channels, n_classes)
+            self.description = {"model": config.model, "in_channels": channels, "n_classes": n_classes}
+        check_channels(network, self.examples)
+        if config.trainable == "head":
+            network.freeze_backbone()
+        return network.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+
+    def classifier(self, network: Network) -> Classifier:
+        """The LightningModule."""
+        config = self.config
+        spec = {k: v for k, v in config.schedule.items() if k != "_target_"}
+        schedule = get_method(config.schedule.get("_target_", "dataprune.models.schedules.constant"))
+        return Classifier(
+            network,
+            instantiate(config.optimizer, _partial_=True),
+            lambda step, lr: schedule(step, self.steps, self.order.steps, lr, **spec),
+            smoothing=config.label_smoothing,
+            decay_bias_and_norm=config.decay_bias_and_norm,
+            channels_last=config.channels_last,
+        )
+
+    def fit(self, module: Classifier) -> None:
+        """Fit from the last checkpoint, if there is one, to the end."""
+        config, last = self.config, self.work / "scratch" / "last.ckpt"
+        callbacks: list[pl.Callback] = [SeedEpochs(config.seed)]
+        if config.record.forward != "none":
+            callbacks.append(self._record())
+        callbacks += [History(self.work / "history.jsonl"), KeepLast(last), Progress(self.label, self.steps)]
+        if last.exists():
+            log.info("%s: going on after epoch %d", self.label, read_history(self.work / "history.jsonl")[-1]["epoch"])
+        trainer = self._trainer(callbacks)
+        heldout = self._heldout() if config.eval_every else None
+        trainer.fit(module, self._loader(), heldout, ckpt_path=last if last.exists() else None, weights_only=True)
+
+    def _trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
+        config, device = self.config, device_of(self.run_config)
+        return pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=self.world if self.world > 1 else [device.index or 0] if device.type == "cuda" else 1,
+            strategy="ddp" if self.world > 1 else "auto",
+            precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
+            max_epochs=self.epochs,
+            max_steps=self.steps,
+            gradient_clip_val=config.clip_norm,
+            check_val_every_n_epoch=config.eval_every or 1,
+            limit_val_batches=None if config.eval_every else 0,
+            num_sanity_val_steps=0,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=self.work / "scratch",
+        )
+
+    def _loader(self) -> Loader:
+        augment, weights = self.config.augment, self.weights
+        if self.examples.header["storage"] == "memory":
+            if augment.random_resized_crop is not None:
+                raise ConfigError("augment.random_resized_crop", augment.random_resized_crop, "storage=files, or null")
+            extra: dict[str, Any] = {"padding": augment.crop_padding}
+        else:
+            if augment.crop_padding:
+                raise ConfigError("augment.crop_padding", augment.crop_padding, "storage=memory, or 0")
+            extra = {"area": augment.random_resized_crop}
+        return loader_of(self.examples, self.order, self.run_config, flip=augment.flip, weights=weights, **extra)
+
+    def _heldout(self) -> Loader:
+        """The split on which history follows the training; of kept classes only, if classes were pruned."""
+        split = Examples(self.examples.folder, "validation" if "validation" in self.examples.splits else "test")
+        ids = np.arange(len(split)) if self.classes is None else examples_of(self.classes, split.labels)
+        return clean_loader(split, ids, self._eval_batch, self.run_config, self.rank, self.world)
+
+    def _record(self) -> RecordDynamics:
+        record = self.config.record
+        recorder = Recorder(
+            self.work,
+            len(self.examples),
+            self.epochs,
+            n_classes=len(self.examples.classes) if record.probabilities else None,
+        )
+        if record.forward == "train":
+            return RecordDynamics(recorder)
+        clean = clean_loader(self.examples, self.ids, self._eval_batch, self.run_config, self.rank, self.world)
+        return RecordDynamics(recorder, clean)
+
+    @property
+    def _eval_batch(self) -> int:
+        return max(1, EVAL_BATCH // self.world) * self.world
+
+
+def _subset(folder: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """ids int64 sorted; weights float32 (n,) of mean 1 over the ids, or None; kept classes, or None."""
+    if folder is None:
+        return np.arange(n), None, None
+    ids = np.load(folder / "ids.npy")
+    weights = classes = None
+    if (folder / "weights.npy").exists():
+        kept = np.load(folder / "weights.npy")
+        weights = np.zeros(n, np.float32)
+        weights[ids] = kept / kept.mean()
+    if (folder / "classes.npy").exists():
+        classes = np.load(folder / "classes.npy")
+    return ids, weights, classes
+
+
+def _quiet_lightning() -> None:
+    """Lightning says at each fit which devices exist and that the loader has no workers; a sweep has many fits."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (
+        ".*does not have many workers.*",
+        ".*GPU available but not used.*",
+        ".*defined a `validation_step` but have no.*",
+        ".*in eval mode at the start of training.*",  # a frozen backbone is meant to be
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+    ):
+        warnings.filterwarnings("ignore", text)

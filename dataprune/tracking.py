@@ -1,0 +1,89 @@
+"""What a job tells the world: a CSV of every epoch, the rows it made, and a W&B run if wanted.
+
+One W&B run a job, ended with the job: two jobs of a sweep in one process must not write into one run. Epochs arrive
+while a stage trains, from whatever process it trains in, and are told again when a stage is found in the store, so
+that every run has its full curves.
+"""
+
+import csv
+import dataclasses
+import json
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dataprune.config import Config, WandbConfig
+
+log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Context of one job. `follow(role, line)` takes an epoch's line, `finish(rows)` the job's rows."""
+
+    def __init__(self, cfg: Config, folder: Path, sweep: str) -> None:
+        self.cfg, self.folder = cfg, folder
+        self.lines: dict[tuple[str, int], dict[str, Any]] = {}
+        self.wandb: Any = None
+        if cfg.run.logger == "wandb":
+            name = f"{cfg.method.name} {cfg.prune_ratio:g} seed {cfg.seed}"
+            tags = [cfg.method.name, cfg.source.name, cfg.target.name if cfg.target else "no target"]
+            self.wandb = start_wandb(cfg.run.wandb, folder, sweep, name, tags, dataclasses.asdict(cfg))
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def follow(self, role: str, line: dict[str, Any]) -> None:
+        """Take in one epoch of a training."""
+        self.lines[role, line["epoch"]] = line
+        if self.wandb is not None:
+            self.wandb.log({f"{role}/{name}": value for name, value in line.items()})
+
+    def finish(self, rows: list[dict[str, Any]]) -> None:
+        """File the rows: their names for the report, the method's own as the summary of the W&B run."""
+        (self.folder / "rows.json").write_text(json.dumps(rows, indent=1))
+        if self.wandb is not None:
+            self.wandb.summary.update({k: v for k, v in rows[0].items() if k not in ("keys", "metrics", "cost")})
+            self.wandb.summary.update(rows[0]["metrics"] | {k: v for k, v in rows[0]["cost"].items() if k != "shared"})
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        names = ["role"] + sorted({name for line in self.lines.values() for name in line}, key=_epoch_first)
+        with open(self.folder / "history.csv", "w", newline="") as file:
+            table = csv.DictWriter(file, names)
+            table.writeheader()
+            table.writerows({"role": role} | line for (role, _), line in sorted(self.lines.items()))
+        if self.wandb is not None:
+            self.wandb.finish(exit_code=1 if kind else 0)
+
+
+def start_wandb(
+    config: WandbConfig, folder: Path, group: str, name: str, tags: list[str], shown: dict[str, Any], kind: str = "job"
+) -> Any:
+    """A W&B run; without network or account where mode=offline. mode=online falls back to offline with a warning."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb  # a second of imports that only this logger needs
+
+    options = {
+        "project": config.project,
+        "entity": config.entity,
+        "group": config.group or group,
+        "name": name,
+        "tags": [*tags, *config.tags],
+        "config": shown,
+        "dir": str(folder),
+        "job_type": kind,
+    }
+    try:
+        run = wandb.init(mode=config.mode, settings=wandb.Settings(init_timeout=20), **options)
+    except (wandb.errors.UsageError, wandb.errors.CommError) as error:
+        log.warning("run.wandb.mode=%s: no connection (%s); going on offline", config.mode, str(error).split("\n")[0])
+        run = wandb.init(mode="offline", **options)
+    for role in ("surrogate", "model", "adapted"):
+        run.define_metric(f"{role}/epoch", hidden=True)
+        run.define_metric(f"{role}/*", step_metric=f"{role}/epoch")
+    return run
+
+
+def _epoch_first(name: str) -> tuple[bool, str]:
+    return name != "epoch", name
