@@ -15,6 +15,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -53,7 +54,7 @@ def run(composed: DictConfig) -> None:
     from dataprune.tracking import Tracker
 
     job_config = HydraConfig.get()
-    sweep = Path(job_config.sweep.dir if job_config.mode.name == "MULTIRUN" else job_config.runtime.output_dir).name
+    sweep = Path(job_config.sweep.dir if job_config.mode == RunMode.MULTIRUN else job_config.runtime.output_dir).name
     with Tracker(cfg, Path(job_config.runtime.output_dir), sweep) as tracker:
         tracker.finish(pipeline.job(cfg, tracker.follow))
 

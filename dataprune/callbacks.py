@@ -5,7 +5,9 @@ repeats at most the epoch that was cut short, and repeats it whole.
 """
 
 import json
+import logging
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ import torch
 from dataprune.models.classifier import Classifier
 from dataprune.progress import Bar
 from dataprune.recorder import Recorder
+from dataprune.store import read_lines
+
+log = logging.getLogger(__name__)
 
 
 class SeedEpochs(pl.Callback):
@@ -65,38 +70,49 @@ class History(pl.Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Drop the lines of epochs that a killed run had begun and that are now repeated."""
+        if trainer.current_epoch:
+            log.info("going on after epoch %d of %s", trainer.current_epoch, trainer.max_epochs)
+        if trainer.is_global_zero:
+            kept = [line for line in read_lines(self.path) if line["epoch"] < trainer.current_epoch]
+            part = self.path.with_suffix(".part")
+            part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            os.replace(part, self.path)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Append the epoch's line; lines of this and later epochs (of a run that was killed) go first."""
+        """Append the epoch's line."""
         assert isinstance(pl_module, Classifier)
         sums = trainer.strategy.reduce(pl_module.sums, reduce_op="sum")
-        loss, right, count = sums.tolist()  # type: ignore[union-attr]
+        loss, right, count = sums.tolist()
         line: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         line |= {"train_loss": loss / count, "train_top1": right / count}
         line["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         every = trainer.check_val_every_n_epoch
         if trainer.enable_validation and every and (trainer.current_epoch + 1) % every == 0:
-            validated = trainer.strategy.reduce(pl_module.validated, reduce_op="sum").tolist()  # type: ignore[union-attr]
+            validated = trainer.strategy.reduce(pl_module.validated, reduce_op="sum").tolist()
             line["test_top1"] = validated[0] / validated[1]
         if trainer.is_global_zero:
-            kept = [old for old in read_history(self.path) if old["epoch"] < trainer.current_epoch]
-            part = self.path.with_suffix(".part")
-            part.write_text("".join(json.dumps(entry) + "\n" for entry in [*kept, line]))
-            os.replace(part, self.path)
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """The lines that History wrote, oldest first."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            with open(self.path, "a") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 class KeepLast(pl.Callback):
-    """`path` is always the whole checkpoint of the last finished epoch: written beside it, then renamed."""
+    """`path` is always the whole checkpoint of a finished epoch: written beside it, then renamed.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Of the last finished epoch, unless that came within `every_s` seconds of the one before: epochs of milliseconds need
+    no checkpoint each.
+    """
+
+    def __init__(self, path: Path, every_s: float = 1.0) -> None:
+        self.path, self.every_s = path, every_s
+        self.saved = -float("inf")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, on all processes together."""
+        if not trainer.strategy.broadcast(time.monotonic() - self.saved >= self.every_s):
+            return
+        self.saved = time.monotonic()
         part = self.path.with_suffix(".part")
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:

@@ -38,7 +38,7 @@ def check_functions(cfg: Config) -> None:
 
 
 def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
-    """Raise a ConfigError if the method cannot run: no selector, unknown arrays, arrays that this job does not record."""
+    """Raise a ConfigError if the method cannot run: no selector, unknown arrays, or arrays that nobody records."""
     if method.trains_on != "subset":
         return
     if method.select is None:

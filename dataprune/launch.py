@@ -16,14 +16,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from dataprune.config import RunConfig, from_plain, identity
-from dataprune.store import Recipe, Result, Store, write_json
+from dataprune.store import Recipe, Result, Store, read_lines, write_json
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,9 @@ INHERITED_PREFIXES = ("MASTER_", "TORCHELASTIC", "SLURM_")
 Follow = Callable[[str, dict[str, Any]], None]  # told (role, line) for each epoch of a training, as it happens
 
 
-def recipe_of(stage: str, config: Any, inputs: dict[str, Result], stamp: str | None = None) -> Recipe:
-    """What the result is made of. stamp: state of files outside the store that the stage reads."""
-    digests = {role: result.digest for role, result in inputs.items()}
-    if stamp is not None:
-        digests["files"] = stamp
+def recipe_of(stage: str, config: Any, inputs: Mapping[str, Result | str]) -> Recipe:
+    """What the result is made of. A string among the inputs is the digest of something outside the store."""
+    digests = {role: given if isinstance(given, str) else given.digest for role, given in inputs.items()}
     # the JSON round trip makes 1.0 and tuples look as they will when the recipe is read back
     plain = json.loads(json.dumps(identity(config)))
     return Recipe(stage, config.VERSION, plain, digests)
@@ -156,8 +154,8 @@ class Following:
 
     def tell(self) -> None:
         """Tell the lines that have not been told."""
-        if self.follow is not None and self.path.exists():
-            for line in map(json.loads, self.path.read_text().splitlines()):
+        if self.follow is not None:
+            for line in read_lines(self.path):
                 if line["epoch"] > self.told:
                     self.told = line["epoch"]
                     self.follow(self.role, line)

@@ -42,40 +42,38 @@ def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
 def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
     method = cfg.method
-    source = stage("index", cfg.source, role="source", stamp=stamp(cfg.source))
-    target = stage("index", cfg.target, role="target", stamp=stamp(cfg.target)) if cfg.target else None
+    source = stage("index", cfg.source, "source", files=stamp(cfg.source))
+    target = stage("index", cfg.target, "target", files=stamp(cfg.target)) if cfg.target else None
     check_prune_ratio(cfg, source)
 
     known: dict[str, Result | None] = {"examples": source, "target": target}
     asked = inputs_asked_for(method)
     if asked & {"dynamics", "signals", "target_signals"}:
-        known["dynamics"] = surrogate = train(stage, cfg.surrogate, role="surrogate", examples=source)
+        known["dynamics"] = surrogate = train(stage, cfg.surrogate, "surrogate", examples=source)
         if "signals" in asked:
-            known["signals"] = stage("signals", cfg.signals, role="signals", model=surrogate, examples=source)
+            known["signals"] = stage("signals", cfg.signals, "signals", model=surrogate, examples=source)
         if "target_signals" in asked:
-            known["target_signals"] = stage(
-                "signals", cfg.signals, role="target_signals", model=surrogate, examples=target
-            )
+            known["target_signals"] = stage("signals", cfg.signals, "target_signals", model=surrogate, examples=target)
 
     subset = None
     if method.trains_on == "subset" and cfg.prune_ratio > 0:
         if method.score:
-            known["scores"] = score(stage, method.score, method, known, role="scores")
+            known["scores"] = score(stage, method.score, method, known, "scores")
         if cut_fraction(cfg):
             assert method.cut is not None
-            known["cut"] = score(stage, method.cut.score, method, known, role="cut")
+            known["cut"] = score(stage, method.cut.score, method, known, "cut")
         subset = select(stage, cfg, known)
 
     if method.trains_on == "nothing":
         model = None
     else:
-        model = train(stage, pretraining(cfg, source), role="model", examples=source, subset=subset)
+        model = train(stage, pretraining(cfg, source), "model", examples=source, subset=subset)
         classes_only = subset if method.level == "class" else None
-        stage("evaluate", cfg.evaluate, role="source_result", model=model, examples=source, subset=classes_only)
+        stage("evaluate", cfg.evaluate, "source_result", model=model, examples=source, subset=classes_only)
 
     if target is not None:
-        adapted = train(stage, transferring(cfg), role="adapted", examples=target, init=model)
-        stage("evaluate", cfg.evaluate, role="target_result", model=adapted, examples=target)
+        adapted = train(stage, transferring(cfg), "adapted", examples=target, init=model)
+        stage("evaluate", cfg.evaluate, "target_result", model=adapted, examples=target)
     return row_of(cfg, stage.results, stage.built)
 
 
@@ -87,35 +85,37 @@ class Stages:
         self.results: dict[str, Result] = {}
         self.built: set[str] = set()
 
-    def __call__(
-        self, name: str, config: Any, *, role: str, stamp: str | None = None, **inputs: Result | None
-    ) -> Result:
-        """The result of stage `name` with this config and these inputs (those that are not None)."""
-        there = {key: result for key, result in inputs.items() if result is not None}
-        recipe = recipe_of(name, config, there, stamp)
-        result, built = obtain(self.store, recipe, config, there, self.run, role=role, follow=self.follow)
+    def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
+        """The result of stage `name` with this config and those of the inputs that are not None.
+
+        A string among the inputs is the digest of something outside the store.
+        """
+        there = {key: value for key, value in inputs.items() if value is not None}
+        recipe = recipe_of(name, config, there)
+        results = {key: value for key, value in there.items() if isinstance(value, Result)}
+        result, built = obtain(self.store, recipe, config, results, self.run, role=role, follow=self.follow)
         self.results[role] = result
         if built:
             self.built.add(role)
         return result
 
 
-def train(stage: Stages, config: TrainConfig, *, role: str, examples: Result, **inputs: Result | None) -> Result:
+def train(stage: Stages, config: TrainConfig, role: str, *, examples: Result, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
-        return stage("train", config, role=role, examples=examples, **inputs)
+        return stage("train", config, role, examples=examples, **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
-    return stage("adopt", adopted, role=role, stamp=describe(Path(config.checkpoint))["sha256"], examples=examples)
+    return stage("adopt", adopted, role, files=describe(Path(config.checkpoint))["sha256"], examples=examples)
 
 
 def score(
-    stage: Stages, function: dict[str, Any], method: MethodConfig, known: dict[str, Result | None], *, role: str
+    stage: Stages, function: dict[str, Any], method: MethodConfig, known: dict[str, Result | None], role: str
 ) -> Result:
     """The scores of `function`, from those results that hold its arrays."""
     arrays = renamed(method, function)
     roles = {ARRAYS[array].of for array in wanted(function, arrays, "method.score").values()}
-    return stage("score", ScoreConfig(function, arrays), role=role, **{name: known.get(name) for name in roles})
+    return stage("score", ScoreConfig(function, arrays), role, **{name: known.get(name) for name in roles})
 
 
 def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Result:
@@ -137,7 +137,7 @@ def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Resul
         seed=cfg.seed if "rng" in parameters(method.select["_target_"]).names else 0,
     )
     inputs = {name: known.get(name) for name in roles | {"examples", "scores", "cut"}}
-    return stage("select", config, role="subset", **inputs)
+    return stage("select", config, "subset", **inputs)
 
 
 def cut_fraction(cfg: Config) -> float:
@@ -147,19 +147,19 @@ def cut_fraction(cfg: Config) -> float:
 
 
 def effective(cfg: Config) -> Config:
-    """The same job said in one way: a prune ratio that means nothing to the method gets the value that is true of it."""
+    """The same job said in one way: a prune ratio that the method does not look at becomes the one it has."""
     ratio = {"full": 0.0, "nothing": 1.0}.get(cfg.method.trains_on, cfg.prune_ratio)
     return replace(cfg, prune_ratio=ratio)
 
 
 def pretraining(cfg: Config, source: Result) -> TrainConfig:
-    """The recipe of the source model, with the compute of a pruned run where the method is a compute-matched baseline."""
+    """The recipe of the source model; a compute-matched baseline sees as many images as the pruned run."""
     recipe, ratio = cfg.pretrain, cfg.prune_ratio
     if cfg.method.trains_on == "fresh_subsets":
         return replace(recipe, fresh_prune_ratio=ratio)
     if cfg.method.trains_on == "short_full" and recipe.epochs is not None:
-        steps = math.ceil(budget(ratio, source.facts["train"]) / recipe.batch_size) * recipe.epochs
-        return replace(recipe, epochs=None, iterations=steps)
+        images = budget(ratio, source.facts["train"]) * recipe.epochs
+        return replace(recipe, epochs=None, iterations=math.ceil(images / recipe.batch_size))
     return recipe
 
 

@@ -1,7 +1,8 @@
 """The portable subset file: which examples to keep, in a form that any program can read.
 
-`subset.npz` holds `ids` (int64, sorted), where there are any `order` (ids in pick order), `weights` (float32, one an id),
-`classes` (int64), and `header`, a JSON string: method, prune_ratio, n, fingerprint of the data set, seed, version.
+`subset.npz` holds `ids` (int64, sorted), where there are any `order` (ids in pick order), `weights` (float32, one an
+id) and `classes` (int64), and `header`, a JSON string: method, prune_ratio, n, fingerprint of the data set, seed,
+version.
 """
 
 import json
@@ -40,7 +41,7 @@ class Subset:
         """Write subset.npz."""
         header = self.header | {"n": self.n, "fingerprint": self.fingerprint, "version": __version__}
         arrays = {name: getattr(self, name) for name in ARRAYS if getattr(self, name) is not None}
-        np.savez(path, ids=self.ids, header=np.array(json.dumps(header)), **arrays)
+        np.savez(path, allow_pickle=False, ids=self.ids, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod
     def load(cls, path: Path | str, fingerprint: str | None = None) -> "Subset":

@@ -47,8 +47,10 @@ class Tracker:
             self.wandb.summary.update({k: v for k, v in rows[0].items() if k not in ("keys", "metrics", "cost")})
             self.wandb.summary.update(rows[0]["metrics"] | {k: v for k, v in rows[0]["cost"].items() if k != "shared"})
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        names = ["role"] + sorted({name for line in self.lines.values() for name in line}, key=_epoch_first)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        names = ["role", *sorted({name for line in self.lines.values() for name in line}, key=_epoch_first)]
         with open(self.folder / "history.csv", "w", newline="") as file:
             table = csv.DictWriter(file, names)
             table.writeheader()
@@ -64,7 +66,7 @@ def start_wandb(
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb  # a second of imports that only this logger needs
 
-    options = {
+    options: dict[str, Any] = {
         "project": config.project,
         "entity": config.entity,
         "group": config.group or group,
@@ -75,7 +77,7 @@ def start_wandb(
         "job_type": kind,
     }
     try:
-        run = wandb.init(mode=config.mode, settings=wandb.Settings(init_timeout=20), **options)
+        run = wandb.init(settings=wandb.Settings(init_timeout=20), **options | {"mode": config.mode})
     except (wandb.errors.UsageError, wandb.errors.CommError) as error:
         log.warning("run.wandb.mode=%s: no connection (%s); going on offline", config.mode, str(error).split("\n")[0])
         run = wandb.init(mode="offline", **options)

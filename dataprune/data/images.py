@@ -44,7 +44,7 @@ def random_box(width: int, height: int, area: list[float], rng: np.random.Genera
     Ten tries to fit one; else the largest centred square.
     """
     for _ in range(10):
-        wanted = width * height * rng.uniform(*area)
+        wanted = width * height * rng.uniform(area[0], area[1])
         aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
         w, h = round(float(np.sqrt(wanted * aspect))), round(float(np.sqrt(wanted / aspect)))
         if 0 < w <= width and 0 < h <= height:

@@ -40,6 +40,9 @@ class Loader:
         """The next iteration is this epoch's."""
         self.epoch = epoch
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        raise NotImplementedError
+
     def __len__(self) -> int:
         return self.order.steps
 
@@ -116,9 +119,9 @@ class FileLoader(Loader):
     ) -> None:
         super().__init__(examples, order, weights, device or torch.device("cpu"))
         pixels = Pixels(examples.encoded(), examples.header["channels"], size, area, flip, order.seed)
-        self.loader = DataLoader(
+        self.loader: DataLoader = DataLoader(
             pixels,  # type: ignore[arg-type]
-            batch_sampler=_Shares(self),  # type: ignore[arg-type]
+            batch_sampler=_Shares(self),
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=np.stack,

@@ -4,6 +4,7 @@ A backbone is any module with `num_features` that maps (b, c, h, w) to (b, num_f
 and constants that returns one can be a config's `model._target_`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -64,7 +65,11 @@ class Convolutional(nn.Module):
 
     @staticmethod
     def _stage(before: int, width: int, norm: str) -> nn.Module:
-        norms = {"batch": nn.BatchNorm2d, "group": lambda c: nn.GroupNorm(min(8, c), c), "none": nn.Identity}
+        norms: dict[str, Callable[[int], nn.Module]] = {
+            "batch": nn.BatchNorm2d,
+            "group": lambda c: nn.GroupNorm(min(8, c), c),
+        }
+        norms["none"] = lambda c: nn.Identity()
         if norm not in norms:
             raise ConfigError("model.norm", norm, "one of " + ", ".join(norms))
         return nn.Sequential(nn.Conv2d(before, width, 3, padding=1, bias=norm == "none"), norms[norm](width), nn.ReLU())

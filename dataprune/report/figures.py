@@ -118,7 +118,7 @@ def histogram(scores: np.ndarray, kept: np.ndarray, title: str) -> Figure:
     edges = np.linspace(low, high if high > low else low + 1, 41)
     clipped = np.clip(scores, edges[0], edges[-1])
     axes.hist(
-        [clipped[kept], clipped[~kept]], edges, stacked=True, color=["#0072B2", "#c9c9c9"], label=["kept", "pruned"]
+        [clipped[kept], clipped[~kept]], edges.tolist(), stacked=True, color=["#0072B2", "#c9c9c9"], label=["kept", "pruned"]
     )
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("score (higher is kept first)", fontsize=9)
@@ -144,13 +144,18 @@ def class_ranking(counts: np.ndarray, names: list[str], kept: np.ndarray, title:
 
 def montage(images: np.ndarray, maximum: int, captions: Sequence[str], columns: int = 16) -> Figure:
     """Images uint8 (n, h, w, c) in a grid, a caption below each."""
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(columns * 0.62, rows * 0.76), squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, image, caption in zip(grid.flat, images, captions, strict=False):
-        pixels = image[..., 0] if image.shape[-1] == 1 else image
-        axes.imshow(pixels / maximum, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(caption, fontsize=6.5, y=-0.28)
+    n, height, width, channels = images.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    # one picture of all tiles: an axes object for each image would take seconds to lay out
+    gap, below = max(1, width // 8), 0.34  # pixels between tiles; room for a caption, in tile heights
+    step_y, step_x = height + round(height * below) + gap, width + gap
+    page = np.ones((rows * step_y, columns * step_x, channels))
+    figure, axes = plt.subplots(figsize=(columns * 0.62, rows * 0.62 * step_y / step_x))
+    for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        y, x = i // columns * step_y, i % columns * step_x
+        page[y : y + height, x : x + width] = image / maximum
+        axes.text(x + width / 2, y + height * 1.02, caption, fontsize=6.5, ha="center", va="top")
+    axes.imshow(page[..., 0] if channels == 1 else page, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.axis("off")
     return figure

@@ -6,21 +6,21 @@ cells by whole blocks of products, each pair of cells once with both sides updat
 """
 
 import warnings
-from itertools import pairwise
 
 import numpy as np
 from numba import njit
 
 from dataprune.errors import ConfigError, generator
-from dataprune.selectors.neighbors import EXTRA, insert, knn, offer_tile, rerank, search
-from dataprune.selectors.points import Points, Product, blocks, centred_points, positive, products
+from dataprune.selectors.neighbors import SPARE, insert, knn, offer_tile, rerank, search
+from dataprune.selectors.points import Points, blocks, centred_points, positive, products
 
-ROUNDS = 6  # of k-means; more did not raise the recall
-PER_CELL = 64  # examples per centre that k-means is trained on
-BRANCHES = 64  # centres at a time: cells within cells cost n * 64 per level instead of n * cells
-FAIR = 0.9  # a lower recall is worth a warning
-STUCK = 0.9  # k-means that leaves so much in one cell will not split it
+PER_CELL = 40  # examples per cell that k-means is trained on
+ROUNDS, STEPS = 3, 6  # of k-means over all cells, and within a cell that is split
+BRANCHES = 64  # parts at a time: cells within cells cost 64 a level instead of their number
 LARGEST = 2.5  # a cell may hold this multiple of the mean: pairs of larger ones cost quadratically
+TOO_LARGE = 5  # what the sample did not show: such a cell is cut
+STUCK = 0.9  # k-means that leaves so much in one part will not split it
+FAIR = 0.9  # a lower recall is worth a warning
 
 
 def approximate_knn(
@@ -50,11 +50,11 @@ def approximate_knn(
     points = centred_points(features, precision)
     n = len(points.rows)
     k, cell, probes = min(positive("k", k), n - 1), max(positive("cell", cell), k + 1), positive("probes", probes)
-    cells = _cells(points, np.arange(n), cell, generator("rng", rng))
-    if len(cells) == 1:
+    generator("rng", rng)
+    if n <= LARGEST * cell:
         return *knn(points.rows, max(k, 1)), 1.0
-    wanted = min(k + EXTRA, n - 1) if precision == "bfloat16" else k
-    distances, ids = rerank(points.rows, _candidates(points, cells, probes, wanted), k)
+    wanted = min(k + SPARE[precision], n - 1) if precision == "bfloat16" else k
+    distances, ids = rerank(points.rows, _candidates(points, _centers(points, cell, rng), cell, probes, wanted), k)
     short = np.flatnonzero((ids < 0).any(1))  # in small cells that met too few others
     distances[short], ids[short] = search(points, short, k)
     rows = np.sort(rng.choice(n, min(sample, n), replace=False))
@@ -65,33 +65,45 @@ def approximate_knn(
     return distances, ids, recall
 
 
-def _cells(points: Points, members: np.ndarray, cell: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Split the ids `members` into cells by k-means, at most BRANCHES at a time, until none is too large."""
-    if len(members) <= LARGEST * cell:
-        return [members]
-    labels = _assign(points, members, min(BRANCHES, round(len(members) / cell)), rng)
-    sizes = np.bincount(labels)
-    if sizes.max() > STUCK * len(members):  # mostly copies of one example: no centre can tell them apart
-        return np.array_split(members, -(-len(members) // cell))
-    parts = np.split(members[np.argsort(labels, kind="stable")], np.cumsum(sizes)[:-1])
-    return [part for some in parts if len(some) for part in _cells(points, some, cell, rng)]
-
-
-def _assign(points: Points, members: np.ndarray, cells: int, rng: np.random.Generator) -> np.ndarray:
-    """The cell of each of `members`, by k-means with `cells` centres that is trained on a sample of them."""
-    taken = rng.choice(len(members), min(len(members), PER_CELL * cells), replace=False)
-    trained = points.centred(members[np.sort(taken)])
-    centers = trained[rng.choice(len(trained), cells, replace=False)]
-
-    def nearest(rows: np.ndarray) -> np.ndarray:
-        return (np.square(centers).sum(1) - 2 * rows @ centers.T).argmin(1)
-
+def _centers(points: Points, cell: int, rng: np.random.Generator) -> np.ndarray:
+    """Centres of cells of about `cell` examples, float32 (cells, d): k-means on a sample, large cells split again."""
+    n = len(points.rows)
+    sample = np.sort(rng.choice(n, min(n, PER_CELL * round(n / cell)), replace=False))
+    data = points.centred(sample)
+    size = len(data) * cell / n  # examples of the sample in a cell
+    groups = [np.arange(len(data))]
     for _ in range(ROUNDS):
-        labels = nearest(trained)
-        sums, counts = _sums(trained, labels, cells)
+        groups = [part for group in groups for part in _split(data, group, size, rng)]
+        centers = np.stack([data[group].mean(0) for group in groups])
+        labels = np.concatenate([_nearest(data[part], centers) for part in blocks(len(data))])
+        groups = _members(labels)
+    return centers
+
+
+def _split(data: np.ndarray, group: np.ndarray, size: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Split the rows `group` by k-means, at most BRANCHES ways at a time, until no part is too large."""
+    if len(group) <= LARGEST * size:
+        return [group]
+    rows = data[group]
+    centers = rows[rng.choice(len(rows), min(BRANCHES, max(2, round(len(rows) / size))), replace=False)]
+    for _ in range(STEPS):
+        labels = _nearest(rows, centers)
+        sums, counts = _sums(rows, labels, len(centers))
         full = counts > 0  # a centre without examples stays where it was
         centers[full] = sums[full] / counts[full, None]
-    return np.concatenate([nearest(points.centred(members[part])) for part in blocks(len(members))])
+    parts = _members(labels)
+    if max(map(len, parts)) > STUCK * len(group):  # mostly copies of one example: no centre can tell them apart
+        return [group]
+    return [piece for part in parts for piece in _split(data, group[part], size, rng)]
+
+
+def _nearest(rows: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    return (np.square(centers).sum(1) - 2 * rows @ centers.T).argmin(1)
+
+
+def _members(labels: np.ndarray) -> list[np.ndarray]:
+    """The ids with each label that occurs, ascending."""
+    return [ids for ids in np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1]) if len(ids)]
 
 
 @njit(cache=True)
@@ -105,55 +117,67 @@ def _sums(rows: np.ndarray, labels: np.ndarray, cells: int) -> tuple[np.ndarray,
     return sums, counts
 
 
-def _candidates(points: Points, cells: list[np.ndarray], probes: int, wanted: int) -> np.ndarray:
+def _candidates(points: Points, centers: np.ndarray, cell: int, probes: int, wanted: int) -> np.ndarray:
     """Ids of the nearest examples met, int32 (n, wanted), -1 where a row met too few.
 
-    Every row meets its own cell and its `probes` nearest other cells; both sides of a meeting are updated.
+    Every row meets the cell of its nearest centre, its own, and the next `probes`; a meeting updates both sides.
     """
     n = len(points.rows)
+    near = _nearest_cells(points, centers, min(probes + 1, len(centers)))
+    cells = []
+    for own in _members(near[:, 0]):
+        # only copies of one example make a cell this large: pairs of the parts have nothing to tell each other
+        cells += np.array_split(own, -(-len(own) // (TOO_LARGE * cell)))
     order = np.concatenate(cells)  # from here on an example is its place in this order: a cell is one block
-    starts = np.concatenate([[0], np.cumsum([len(cell) for cell in cells])])
+    place = np.empty(n, np.int32)
+    place[order] = np.arange(n)
     data = np.empty(points.rows.shape, np.float32)
     for part in blocks(n):
         data[part] = points.centred(order[part])
     squares = points.squares[order]
     best = np.full((n, wanted), np.inf, np.float32)
     places = np.full((n, wanted), -1, np.int32)
+    visits = np.argsort(near[:, 1:].ravel(), kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(near[:, 1:].ravel(), minlength=len(centers)))])
+    visits = place[visits // max(near.shape[1] - 1, 1)]
+    start = 0
     with products(points.precision) as multiply:
-        visitors, first = _visitors(data, starts, min(probes, len(cells) - 1), multiply)
-        for cell, (start, stop) in enumerate(pairwise(starts)):
-            own, coming = np.arange(start, stop), visitors[first[cell] : first[cell + 1]]
-            for rows, inside in [(own, True)] + [(coming[part], False) for part in blocks(len(coming))]:
-                out = np.empty((len(rows), stop - start), np.float32)
-                multiply(data[start:stop] if inside else data[rows], data[start:stop], out)
-                offer_tile(out, squares, rows, start, best, places, inside, not inside)
+        for members in cells:
+            here = slice(start, start + len(members))
+            label = near[members[0], 0]
+            coming = visits[first[label] : first[label + 1]]
+            own = np.arange(here.start, here.stop)
+            for rows in [own] + [coming[part] for part in blocks(len(coming))]:
+                out = np.empty((len(rows), len(own)), np.float32)
+                multiply(data[here] if rows is own else data[rows], data[here], out)
+                offer_tile(out, squares, rows, start, best, places, rows is own, rows is not own)
+            start = here.stop
     ids = np.empty_like(places)
     for part in blocks(n):
         ids[order[part]] = np.where(places[part] < 0, -1, order[places[part]])
     return ids
 
 
-def _visitors(data: np.ndarray, starts: np.ndarray, probes: int, multiply: Product) -> tuple[np.ndarray, np.ndarray]:
-    """For each cell the places whose `probes` nearest other cells include it: one int64 array and where each starts."""
-    n, cells = len(data), len(starts) - 1
-    centers = np.stack([data[start:stop].mean(0) for start, stop in pairwise(starts)])
+def _nearest_cells(points: Points, centers: np.ndarray, count: int) -> np.ndarray:
+    """The `count` nearest centres of each row, nearest first: int32 (n, count)."""
+    n = len(points.rows)
     lengths = np.square(centers).sum(1)
-    home = np.repeat(np.arange(cells), np.diff(starts))
-    near = np.empty((n, probes), np.int32)
-    for part in blocks(n):
-        values = np.empty((part.stop - part.start, cells), np.float32)
-        multiply(data[part], centers, values)
-        _nearest_cells(values, lengths, home[part], near[part])
-    visits = np.argsort(near.ravel(), kind="stable") // max(probes, 1)
-    return visits, np.concatenate([[0], np.cumsum(np.bincount(near.ravel(), minlength=cells))])
+    near = np.empty((n, count), np.int32)
+    with products(points.precision) as multiply:
+        for part in blocks(n):
+            values = np.empty((part.stop - part.start, len(centers)), np.float32)
+            multiply(points.centred(part), centers, values)
+            _smallest(values, lengths, near[part])
+    return near
 
 
 @njit(cache=True)
-def _nearest_cells(values: np.ndarray, lengths: np.ndarray, home: np.ndarray, near: np.ndarray) -> None:
-    """Write the cells with the smallest values[i] + lengths, other than home[i], to near[i]."""
-    for i in range(len(values) if near.shape[1] else 0):
-        best = np.full(near.shape[1], np.inf, np.float32)
+def _smallest(values: np.ndarray, lengths: np.ndarray, near: np.ndarray) -> None:
+    """Write the places of the smallest values[i] + lengths to near[i], smallest first."""
+    best = np.empty(near.shape[1], np.float32)
+    for i in range(len(values)):
+        best[:] = np.inf
         for cell in range(len(lengths)):
             value = values[i, cell] + lengths[cell]
-            if value < best[-1] and cell != home[i]:
+            if value < best[-1]:
                 insert(best, near[i], value, cell)

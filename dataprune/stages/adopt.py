@@ -1,7 +1,7 @@
-"""Stage adopt: take foreign weights into one of our networks, so that what follows need not know where they came from.
+"""Stage adopt: take foreign weights into one of our networks; what follows need not know where they came from.
 
-Inputs: `checkpoint` (a file outside the store; its SHA-256 is in the recipe), `examples` (index) of the data that the model
-was trained on. Files: model.pt, network.json, as the train stage writes them.
+Inputs: `examples` (index) of the data that the model was trained on; the checkpoint is a file outside the store, its
+SHA-256 is in the recipe. Files: model.pt, network.json, as the train stage writes them.
 """
 
 import json

@@ -71,13 +71,13 @@ def _count_classes(folder: Path) -> int:
 
 
 ARRAYS = {
-    "p_true": Array("dynamics", "float32 (epochs, n)", "probability of the true class, NaN = not seen", _mapped("p_true")),
-    "margin": Array("dynamics", "float32 (epochs, n)", "p_true minus the largest other probability", _mapped("margin")),
+    "p_true": Array("dynamics", "float32 (epochs, n)", "p of the true class, NaN = not seen", _mapped("p_true")),
+    "margin": Array("dynamics", "float32 (epochs, n)", "p_true minus the largest other p", _mapped("margin")),
     "correct": Array("dynamics", "bool (epochs, n)", "whether the true class was predicted", _correct),
     "error": Array("dynamics", "float32 (epochs, n)", "||p - onehot||_2, the EL2N norm", _mapped("error")),
     "p_mean": Array("dynamics", "float32 (n,)", "mean of p_true over epochs", _mean_p_true),
     "probabilities_by_epoch": Array(
-        "dynamics", "float16 (epochs, n, classes)", "needs surrogate.record.probabilities=true", _mapped("probabilities")
+        "dynamics", "float16 (epochs, n, classes)", "if surrogate.record.probabilities", _mapped("probabilities")
     ),
     "logits": Array("signals", "float32 (n, classes)", "of the trained surrogate, eval mode", _mapped("logits")),
     "probabilities": Array("signals", "float32 (n, classes)", "softmax of logits", _softmax),
@@ -87,12 +87,12 @@ ARRAYS = {
     "labels": Array("examples", "int64 (n,)", "true classes of the source", _labels),
     "source_labels": Array("examples", "int64 (n,)", "another name of labels", _labels),
     "n_classes": Array("examples", "int", "classes of the source", _count_classes),
-    "target_logits": Array("target_signals", "float32 (t, classes)", "surrogate on the target's train split", _mapped("logits")),
+    "target_logits": Array("target_signals", "float32 (t, classes)", "of the target's train split", _mapped("logits")),
     "target_probabilities": Array("target_signals", "float32 (t, classes)", "softmax of target_logits", _softmax),
     "target_predictions": Array("target_signals", "int64 (t,)", "argmax of target_logits", _predictions),
-    "target_features": Array("target_signals", "float32 (t, d)", "surrogate's features of the target", _mapped("features")),
+    "target_features": Array("target_signals", "float32 (t, d)", "of the target's train split", _mapped("features")),
     "target_labels": Array("target", "int64 (t,)", "true classes of the target's train split", _labels),
-}  # fmt: skip
+}
 
 
 def table() -> str:

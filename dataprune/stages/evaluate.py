@@ -1,8 +1,8 @@
 """Stage evaluate: measure a model on a split.
 
-Inputs: `model` (train or adopt), `examples` (index); `subset` (select) if whole classes were pruned: then only examples of
-kept classes count, and figures of different ratios must not be compared. Files: metrics.json; outcomes.npz with `ids`,
-`prediction`, `p_true`, `margin` (logit of the true class minus the largest other), per example.
+Inputs: `model` (train or adopt), `examples` (index); `subset` (select) if whole classes were pruned: then only examples
+of kept classes count, and figures of different ratios must not be compared. Files: metrics.json; outcomes.npz with
+`ids`, `prediction`, `p_true`, `margin` (logit of the true class minus the largest other), per example.
 """
 
 import json
@@ -31,7 +31,7 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     logits = torch.cat([batch_logits.cpu() for _, batch_logits in passed])
     metrics, outcomes = measure(logits, torch.from_numpy(examples.labels[ids]))
     (work / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    np.savez(work / "outcomes.npz", ids=ids, **outcomes)
+    np.savez(work / "outcomes.npz", allow_pickle=False, ids=ids, **outcomes)
     return metrics
 
 

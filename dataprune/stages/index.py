@@ -127,7 +127,7 @@ def _decoded(
     config: DataConfig, split: Split, kept: np.ndarray, names: list[str], folder: Path, label: str
 ) -> list[int]:
     """Decode the kept images into images.npy; returns the shape of one."""
-    images: np.ndarray | None = None
+    images: np.memmap | None = None
     broken: list[str] = []
     with Bar(f"index {folder.name}", len(kept)) as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         for start, chunk in _chunks(split, kept):

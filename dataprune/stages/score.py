@@ -1,7 +1,7 @@
 """Stage score: one number an example (or a class of the source), higher = kept first.
 
-Inputs: those that hold the arrays which the function's parameters name (stages.arrays). Files: scores.npy float32 (n,) or
-(classes,).
+Inputs: those that hold the arrays which the function's parameters name (stages.arrays). Files: scores.npy float32 (n,)
+or (classes,).
 """
 
 from pathlib import Path

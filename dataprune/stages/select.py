@@ -1,8 +1,8 @@
 """Stage select: which examples (or classes) of the source to keep.
 
-Inputs: `examples` (index); `scores` (score) and `cut` (score) if the method has them; those that hold the arrays which the
-selector's parameters name. Files: ids.npy int64 sorted; weights.npy float32, one an id, if the method is weighted;
-classes.npy int64 in rank order if whole classes are kept; export/subset.npz for other programs.
+Inputs: `examples` (index); `scores` (score) and `cut` (score) if the method has them; those that hold the arrays which
+the selector's parameters name. Files: ids.npy int64 sorted; weights.npy float32, one an id, if the method is weighted;
+classes.npy int64 sorted if whole classes are kept; export/subset.npz for other programs.
 """
 
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def _picker(config: SelectConfig, inputs: dict[str, Path], n: int) -> Callable[[
     constants = {k: v for k, v in config.function.items() if k != "_target_"}
     takes = check_target(config.function, KEY, FILLED | frozenset(ARRAYS) | frozenset(config.arrays))
     arrays = load(wanted(config.function, config.arrays, KEY, FILLED), inputs, KEY)
-    given = {"rng": np.random.default_rng(config.seed)}
+    given: dict[str, Any] = {"rng": np.random.default_rng(config.seed)}
     if {"scores", "frequency"} & takes.required:
         given["scores"] = given["frequency"] = np.load(inputs["scores"] / "scores.npy")
         if len(given["scores"]) != n:

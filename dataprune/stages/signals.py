@@ -1,7 +1,7 @@
 """Stage signals: outputs of a frozen model for every example of a split, one pass, eval mode, not augmented.
 
-Inputs: `model` (train or adopt), `examples` (index). Files: logits.npy float32 (n, classes), features.npy float32 (n, d),
-grad_norm.npy float32 (n,): those that `arrays` asks for.
+Inputs: `model` (train or adopt), `examples` (index). Files: logits.npy float32 (n, classes), features.npy float32
+(n, d): those that `arrays` asks for.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ FROM_ONE_PASS = ("logits", "features")
 
 def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Write the arrays row by row; returns the shape of each."""
-    unknown = set(config.arrays) - {*FROM_ONE_PASS}
+    unknown = set(config.arrays) - set(FROM_ONE_PASS)
     if unknown:
         raise ConfigError("signals.arrays", config.arrays, "some of " + ", ".join(FROM_ONE_PASS))
     network = load_network(inputs["model"])

@@ -19,7 +19,7 @@ import torch
 from hydra.utils import get_method, instantiate
 
 from dataprune import progress
-from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs, read_history
+from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs
 from dataprune.config import RunConfig, TrainConfig
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import Loader
@@ -35,7 +35,6 @@ from dataprune.stages.frozen import check_channels, clean_loader, device_of, loa
 CONFIG = TrainConfig
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 EVAL_BATCH = 512
-log = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
@@ -126,8 +125,6 @@ class Training:
         if config.record.forward != "none":
             callbacks.append(self._record())
         callbacks += [History(self.work / "history.jsonl"), KeepLast(last), Progress(self.label, self.steps)]
-        if last.exists():
-            log.info("%s: going on after epoch %d", self.label, read_history(self.work / "history.jsonl")[-1]["epoch"])
         trainer = self._trainer(callbacks)
         heldout = self._heldout() if config.eval_every else None
         trainer.fit(module, self._loader(), heldout, ckpt_path=last if last.exists() else None, weights_only=True)
