@@ -16,6 +16,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from dataprune.data.loaders import Loader
 from dataprune.models.classifier import Classifier
 from dataprune.progress import Bar
 from dataprune.recorder import Recorder
@@ -32,7 +33,8 @@ class SeedEpochs(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed the epoch that begins."""
-        drawn = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+        assert isinstance(pl_module, Classifier)
+        drawn = np.random.SeedSequence([self.seed, pl_module.epoch, trainer.global_rank])
         torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0] >> 1))
 
 
@@ -49,33 +51,31 @@ class RecordDynamics(pl.Callback):
         if self.clean is None:
             assert isinstance(pl_module, Classifier)
             assert pl_module.logits is not None
-            self.recorder.update(trainer.current_epoch, batch["id"], pl_module.logits, batch["y"], batch["real"])
+            self.recorder.update(pl_module.epoch, batch["id"], pl_module.logits, batch["y"], batch["real"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take in the clean pass, if there is one, and write the epoch's row."""
         if self.clean is not None:
             assert isinstance(pl_module, Classifier)
-            pl_module.eval()
-            with torch.no_grad():
-                for batch in self.clean:
-                    logits = pl_module.network(batch["x"].to(pl_module.device))
-                    self.recorder.update(trainer.current_epoch, batch["id"], logits, batch["y"], batch["real"])
-            pl_module.train()
+            for batch, logits in pl_module.clean_pass(self.clean):
+                self.recorder.update(pl_module.epoch, batch["id"], logits, batch["y"], batch["real"])
         self.recorder.flush()
 
 
 class History(pl.Callback):
-    """One line of JSON an epoch in `path`: training loss and accuracy, learning rate, test accuracy where measured."""
+    """One line of JSON an epoch in `path`: training loss and accuracy, learning rate.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    With `heldout`, also the accuracy on its examples, every `every` epochs and after the last of `epochs`.
+    """
+
+    def __init__(self, path: Path, epochs: int, heldout: Loader | None, every: int) -> None:
+        self.path, self.epochs, self.heldout, self.every = path, epochs, heldout, every
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the lines of epochs that a killed run had begun and that are now repeated."""
-        if trainer.current_epoch:
-            log.info("going on after epoch %d of %s", trainer.current_epoch, trainer.max_epochs)
+        assert isinstance(pl_module, Classifier)
         if trainer.is_global_zero:
-            kept = [line for line in read_lines(self.path) if line["epoch"] < trainer.current_epoch]
+            kept = [line for line in read_lines(self.path) if line["epoch"] < pl_module.epochs_done]
             part = self.path.with_suffix(".part")
             part.write_text("".join(json.dumps(line) + "\n" for line in kept))
             os.replace(part, self.path)
@@ -83,18 +83,33 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Append the epoch's line."""
         assert isinstance(pl_module, Classifier)
-        sums = trainer.strategy.reduce(pl_module.sums, reduce_op="sum")
-        loss, right, count = sums.tolist()
-        line: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        loss, right, count = _summed(trainer, pl_module.sums)
+        line: dict[str, Any] = {"epoch": pl_module.epoch, "step": pl_module.step}
         line |= {"train_loss": loss / count, "train_top1": right / count}
         line["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        every = trainer.check_val_every_n_epoch
-        if trainer.enable_validation and every and (trainer.current_epoch + 1) % every == 0:
-            validated = trainer.strategy.reduce(pl_module.validated, reduce_op="sum").tolist()
-            line["test_top1"] = validated[0] / validated[1]
+        done = pl_module.epoch + 1
+        if self.heldout is not None and (done % self.every == 0 or done == self.epochs):
+            line[f"{self.heldout.examples.split}_top1"] = self._accuracy(trainer, pl_module, self.heldout)
         if trainer.is_global_zero:
             with open(self.path, "a") as file:
                 file.write(json.dumps(line) + "\n")
+
+    def _accuracy(self, trainer: pl.Trainer, module: Classifier, heldout: Loader) -> float:
+        sums = torch.zeros(2, device=module.device, dtype=torch.float64)  # right, examples
+        for batch, logits in module.clean_pass(heldout):
+            right = logits.argmax(1) == batch["y"]
+            if batch["real"] is not None:
+                right = right[batch["real"]]
+            sums += torch.stack([right.sum(), sums.new_tensor(len(right))])
+        right_sum, count = _summed(trainer, sums)
+        return right_sum / count
+
+
+def _summed(trainer: pl.Trainer, sums: torch.Tensor) -> list[float]:
+    """Sums over all processes."""
+    total = trainer.strategy.reduce(sums, reduce_op="sum")
+    assert isinstance(total, torch.Tensor)
+    return total.tolist()
 
 
 class KeepLast(pl.Callback):
@@ -109,13 +124,14 @@ class KeepLast(pl.Callback):
         self.saved = -float("inf")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, on all processes together."""
-        if not trainer.strategy.broadcast(time.monotonic() - self.saved >= self.every_s):
+        """Save."""
+        if time.monotonic() - self.saved < self.every_s:
             return
         self.saved = time.monotonic()
-        part = self.path.with_suffix(".part")
-        trainer.save_checkpoint(part)
+        assert isinstance(pl_module, Classifier)
         if trainer.is_global_zero:
+            part = self.path.with_suffix(".part")
+            torch.save(pl_module.state(), part)
             os.replace(part, self.path)
 
 
@@ -127,7 +143,8 @@ class Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar where the training stands."""
-        self.bar = Bar(self.label, self.steps, done=trainer.global_step, show=trainer.is_global_zero)
+        assert isinstance(pl_module, Classifier)
+        self.bar = Bar(self.label, self.steps, done=pl_module.steps_done, show=trainer.is_global_zero)
         self.bar.__enter__()
 
     def on_train_batch_end(

@@ -6,13 +6,18 @@ They read source text (dataprune.targets) and import nothing heavy, so that a mi
 import math
 from typing import Any
 
+import numpy as np
+from hydra.utils import get_method
+
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.errors import ConfigError
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.select import FILLED
 from dataprune.store import Result
-from dataprune.targets import check_target, parameters
+from dataprune.targets import check_exists, check_target, parameters
+
+PER_EPOCH = ("p_true", "margin", "error", "correct")
 
 
 def check_functions(cfg: Config) -> None:
@@ -20,7 +25,9 @@ def check_functions(cfg: Config) -> None:
     only for arrays that something produces. Nothing is imported for that."""
     for role in ("source", "target"):
         if (data := getattr(cfg, role)) is not None:
-            check_target(data.reader, f"{role}.reader", frozenset({"path", "seed"}))
+            takes = check_target(data.reader, f"{role}.reader", frozenset({"path", "seed"}))
+            if "path" in takes.names and data.path is None:
+                raise ConfigError(f"{role}.path", None, f"the folder or file that {data.reader['_target_']} reads")
     for role in ("surrogate", "pretrain", "transfer"):
         recipe: TrainConfig | None = getattr(cfg, role)
         if recipe is None:
@@ -48,6 +55,7 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     for function, part, filled in ((method.score, "score", frozenset()), (method.select, "select", FILLED)):
         if function is None:
             continue
+        check_exists(function, f"{key}.{part}")
         arrays = wanted(function, renamed(method, function), f"{key}.{part}", filled)
         for parameter, array in arrays.items():
             of = ARRAYS[array].of
@@ -62,13 +70,32 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
                 )
             if array == "probabilities_by_epoch" and not cfg.surrogate.record.probabilities:
                 raise ConfigError("surrogate.record.probabilities", False, f"true: {where} asks for them")
+        if arrays and set(arrays.values()) <= set(PER_EPOCH) and cfg.surrogate.epochs:
+            rehearse(function, arrays, cfg.surrogate.epochs, f"{key}.{part}")
     takes = parameters(method.select["_target_"])
     if method.score is None and {"scores", "frequency"} & takes.required:
         raise ConfigError(f"{key}.score", None, f"a score function: {method.select['_target_']} ranks by it")
 
 
-def check_prune_ratio(cfg: Config, source: Result) -> None:
-    """Raise a ConfigError if pruning would leave fewer examples than classes, before anything is trained."""
+def rehearse(function: dict[str, Any], arrays: dict[str, str], epochs: int, key: str) -> None:
+    """Call a score function on two made-up examples with as many epochs as the surrogate will train.
+
+    A window that is longer than the training is found now, not after it.
+    """
+    constants = {k: v for k, v in function.items() if k != "_target_"}
+    values = np.linspace(0.2, 0.8, 2 * epochs, dtype=np.float32).reshape(epochs, 2)
+    made_up = {name: values > 0.5 if array == "correct" else values for name, array in arrays.items()}
+    try:
+        get_method(function["_target_"])(**made_up, **constants)
+    except ConfigError as error:
+        raise error.under(key) from None
+
+
+def check_data(cfg: Config, source: Result, target: Result | None) -> None:
+    """What is known once the data are indexed and before anything is trained: enough examples, channels that agree."""
+    if target is not None and source.facts["channels"] != target.facts["channels"]:
+        there = source.facts["channels"]
+        raise ConfigError("target.channels", target.facts["channels"], f"{there}, as the source has (3 makes grey RGB)")
     n, n_classes = source.facts["train"], source.facts["classes"]
     if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "fresh_subsets"):
         kept = budget(cfg.prune_ratio, n)

@@ -28,6 +28,15 @@ def _choice(default: str, *choices: str) -> Any:
 
 
 @dataclass
+class LimitConfig:
+    """Most examples to keep of a split, the same share of every class; None = all."""
+
+    train: int | None = _number(None, 1)
+    validation: int | None = _number(None, 1)
+    test: int | None = _number(None, 1)
+
+
+@dataclass
 class DataConfig:
     """A data set: who reads it and how its images are stored. See conf/source for examples. Stage: index."""
 
@@ -39,7 +48,7 @@ class DataConfig:
     channels: int | None = _number(None, 1, 4)  # 1 or 3 converts; None = as they are
     mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
     std: list[float] | None = None
-    limit: dict[str, int] = field(default_factory=dict)  # split -> most examples kept, the same share of each class
+    limit: LimitConfig = field(default_factory=LimitConfig)
     storage: str = _choice("memory", "memory", "files")  # decoded in RAM, or decoded by workers at every epoch
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
 

@@ -170,13 +170,21 @@ class Following:
 def main(work: Path) -> None:
     """What each worker process runs; process 0 leaves the stage's facts."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    import torch  # only workers need it here
+    import torch.distributed as dist
+
     is_first = os.environ["RANK"] == "0"
     # where the system cannot end orphans, the workers of a killed driver may still be writing: wait for them
     lock = FileLock(work / "scratch" / "writer.lock") if is_first else contextlib.nullcontext()
     with lock:
+        # before the stage, not by Lightning in the middle of it: callbacks ask for their rank while they are made
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         facts = run_task(work)
-    if is_first:
-        write_json(work / "scratch" / "facts.json", facts)
+        if is_first:
+            write_json(work / "scratch" / "facts.json", facts)
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dataprune.checks import check_functions, check_prune_ratio, inputs_asked_for, renamed
+from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
 from dataprune.config import AdoptConfig, Config, MethodConfig, ScoreConfig, SelectConfig, TrainConfig
 from dataprune.launch import Follow, obtain, recipe_of
 from dataprune.rows import row_name, row_of
@@ -33,7 +33,7 @@ def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
     for name, method in [("method", cfg.method), *cfg.baselines.items()]:
         single = effective(replace(cfg, method=method, baselines={}))
         log.info("%s: %s at prune_ratio=%g, seed %d", name, single.method.name, single.prune_ratio, single.seed)
-        row = experiment(single, Stages(store, single, follow))
+        row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}."))
         store.write_row(row_name(single), row)
         rows.append(row | {"row": row_name(single)})
     return rows
@@ -44,7 +44,7 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     method = cfg.method
     source = stage("index", cfg.source, "source", files=stamp(cfg.source))
     target = stage("index", cfg.target, "target", files=stamp(cfg.target)) if cfg.target else None
-    check_prune_ratio(cfg, source)
+    check_data(cfg, source, target)
 
     known: dict[str, Result | None] = {"examples": source, "target": target}
     asked = inputs_asked_for(method)
@@ -78,10 +78,14 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
 
 
 class Stages:
-    """Calls stages and remembers their results by role: what the row tells of keys, metrics and cost."""
+    """Calls stages and remembers their results by role: what the row tells of keys, metrics and cost.
 
-    def __init__(self, store: Store, cfg: Config, follow: Follow | None) -> None:
-        self.store, self.run, self.follow = store, cfg.run, follow
+    `follow` is told roles with `prefix` before them: those of a baseline must not mix with the method's own.
+    """
+
+    def __init__(self, store: Store, cfg: Config, follow: Follow | None, prefix: str = "") -> None:
+        self.store, self.run = store, cfg.run
+        self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
         self.results: dict[str, Result] = {}
         self.built: set[str] = set()
 

@@ -43,13 +43,7 @@ def check_target(spec: dict[str, Any], key: str, filled: frozenset[str] = frozen
 
     `filled`: parameters that the framework fills in, which the spec need not (and a constant may) give.
     """
-    target = spec.get("_target_")
-    if not isinstance(target, str):
-        raise ConfigError(f"{key}._target_", target, "the dotted path of a function: package.module.name")
-    try:
-        takes = parameters(target)
-    except LookupError as error:
-        raise ConfigError(f"{key}._target_", target, f"a function that exists ({error.args[0]})") from None
+    target, takes = spec.get("_target_"), check_exists(spec, key)
     given = {name for name in spec if not (name.startswith("_") and name.endswith("_"))}
     for name in sorted(given - set(takes.names)):
         if not takes.open:
@@ -59,6 +53,17 @@ def check_target(spec: dict[str, Any], key: str, filled: frozenset[str] = frozen
     for name in sorted(takes.required - given - filled):
         raise ConfigError(f"{key}.{name}", None, f"a value: {target} has no default for it")
     return takes
+
+
+def check_exists(spec: dict[str, Any], key: str) -> Parameters:
+    """The parameters of the callable that `spec` names, or a ConfigError if there is none."""
+    target = spec.get("_target_")
+    if not isinstance(target, str):
+        raise ConfigError(f"{key}._target_", target, "the dotted path of a function: package.module.name")
+    try:
+        return parameters(target)
+    except LookupError as error:
+        raise ConfigError(f"{key}._target_", target, f"a function that exists ({error.args[0]})") from None
 
 
 @cache

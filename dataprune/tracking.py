@@ -35,9 +35,9 @@ class Tracker:
         return self
 
     def follow(self, role: str, line: dict[str, Any]) -> None:
-        """Take in one epoch of a training."""
+        """Take in one epoch of a training; W&B gets those of the method itself, not of its baselines ("full.model")."""
         self.lines[role, line["epoch"]] = line
-        if self.wandb is not None:
+        if self.wandb is not None and "." not in role:
             self.wandb.log({f"{role}/{name}": value for name, value in line.items()})
 
     def finish(self, rows: list[dict[str, Any]]) -> None:

@@ -21,7 +21,8 @@ from dataprune.data.order import AUGMENT, Batch, Order
 class Loader:
     """What memory and file loaders share: order, labels, weights, and the epoch that Lightning sets.
 
-    Lightning calls `loader.sampler.set_epoch(epoch)` before it iterates, also after a resume.
+    Lightning calls `loader.sampler.set_epoch(epoch)` before it iterates, counting from this start of the program;
+    `epochs_done` are those of earlier attempts.
     """
 
     def __init__(self, examples: Examples, order: Order, weights: np.ndarray | None, device: torch.device) -> None:
@@ -29,7 +30,7 @@ class Loader:
         self.labels = torch.from_numpy(np.ascontiguousarray(examples.labels))
         self.weights = None if weights is None else torch.from_numpy(weights.astype(np.float32))
         self.table = normalising_table(examples.header["mean"], examples.header["std"])
-        self.epoch = 0
+        self.epoch = self.epochs_done = 0
 
     @property
     def sampler(self) -> "Loader":
@@ -38,7 +39,7 @@ class Loader:
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch's."""
-        self.epoch = epoch
+        self.epoch = self.epochs_done + epoch
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         raise NotImplementedError

@@ -69,14 +69,13 @@ def _names(files: list[Path], column: str) -> list[str]:
     """The `path` of each image if the struct has one, else file:row."""
     names: list[str] = []
     for file in files:
-        kind = pq.read_schema(file).field(column).type
+        parquet = pq.ParquetFile(file)
+        kind = parquet.schema_arrow.field(column).type
+        paths: list[str | None] = [None] * parquet.metadata.num_rows
         if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
-            column_names = (
-                pq.read_table(file, columns=[f"{column}.path"])[column].combine_chunks().field("path").to_pylist()
-            )
-        else:
-            column_names = [None] * pq.ParquetFile(file).metadata.num_rows
-        names += [name or f"{file.name}:{row}" for row, name in enumerate(column_names)]
+            batches = parquet.iter_batches(columns=[f"{column}.path"])
+            paths = [path for batch in batches for path in batch.column(column).field("path").to_pylist()]
+        names += [path or f"{file.name}:{row}" for row, path in enumerate(paths)]
     return names
 
 

@@ -1,6 +1,6 @@
 """The LightningModule: a network and how to fit it; everything that varies is passed in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -33,6 +33,8 @@ class Classifier(pl.LightningModule):
         self.smoothing, self.decay_bias_and_norm = smoothing, decay_bias_and_norm
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.logits: torch.Tensor | None = None
+        self.epochs_done = self.steps_done = 0  # by earlier attempts
+        self.saved: dict[str, Any] | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser over all parameters that learn."""
@@ -45,7 +47,43 @@ class Classifier(pl.LightningModule):
         optimizer = self.make_optimizer(groups)
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
+        if self.saved is not None:
+            optimizer.load_state_dict(self.saved["optimizer"])
         return optimizer
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that runs, counted from the very first start."""
+        return self.epochs_done + self.trainer.current_epoch
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps taken, counted from the very first start."""
+        return self.steps_done + self.trainer.global_step
+
+    def go_on_from(self, checkpoint: dict[str, Any]) -> None:
+        """Take over what `state` gave; the trainer then fits the rest as if it were a new training.
+
+        Lightning's own resume leaves out hooks of the first epoch and counts its batches on.
+        """
+        self.epochs_done, self.steps_done = checkpoint["epochs"], checkpoint["steps"]
+        self.network.load_state_dict(checkpoint["network"])
+        self.saved = checkpoint
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the epochs to come depend on, at the end of an epoch."""
+        return {
+            "epochs": self.epoch + 1,
+            "steps": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.trainer.optimizers[0].state_dict(),
+            "precision": self.trainer.precision_plugin.state_dict(),  # the loss scale of float16
+        }
+
+    def on_fit_start(self) -> None:
+        """Restore the loss scale."""
+        if self.saved is not None:
+            self.trainer.precision_plugin.load_state_dict(self.saved["precision"])
 
     def on_train_epoch_start(self) -> None:
         """Clear the epoch's sums."""
@@ -55,7 +93,7 @@ class Classifier(pl.LightningModule):
         """Set this step's learning rate."""
         optimizer = self.optimizers()
         for group in optimizer.param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.schedule(self.global_step, group["base_lr"])
+            group["lr"] = self.schedule(self.step, group["base_lr"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Mean loss of the global batch (this process's part of it)."""
@@ -71,13 +109,10 @@ class Classifier(pl.LightningModule):
             self.sums += torch.stack([losses.sum(), (right & counted).sum(), counted.sum()])
         return losses.sum() * batch["scale"]
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Count right answers; `callbacks.History` reads the sums."""
-        right = self.network(batch["x"].contiguous(memory_format=self.memory_format)).argmax(1) == batch["y"]
-        if batch["real"] is not None:
-            right = right[batch["real"]]
-        self.validated += torch.stack([right.sum(), right.new_tensor(len(right), dtype=torch.long)])
-
-    def on_validation_epoch_start(self) -> None:
-        """Clear the sums."""
-        self.validated = torch.zeros(2, device=self.device, dtype=torch.long)  # correct, examples
+    def clean_pass(self, batches: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+        """Each batch with its logits float32 (b, classes), in eval mode and float32, in the middle of a training."""
+        self.eval()
+        with torch.no_grad():
+            for batch in batches:
+                yield batch, self.network(batch["x"].contiguous(memory_format=self.memory_format)).float()
+        self.train()

@@ -118,7 +118,11 @@ def histogram(scores: np.ndarray, kept: np.ndarray, title: str) -> Figure:
     edges = np.linspace(low, high if high > low else low + 1, 41)
     clipped = np.clip(scores, edges[0], edges[-1])
     axes.hist(
-        [clipped[kept], clipped[~kept]], edges.tolist(), stacked=True, color=["#0072B2", "#c9c9c9"], label=["kept", "pruned"]
+        [clipped[kept], clipped[~kept]],
+        edges.tolist(),
+        stacked=True,
+        color=["#0072B2", "#c9c9c9"],
+        label=["kept", "pruned"],
     )
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("score (higher is kept first)", fontsize=9)

@@ -27,6 +27,8 @@ def checked_lists(
     columns = neighbors.shape[1]
     if neighbors.dtype.kind not in "iu":
         raise ConfigError("neighbors", Shown(f"array of {neighbors.dtype}"), "integer ids")
+    if neighbors.dtype.kind == "u":
+        neighbors = neighbors.astype(np.int64)
     if n > 1 and not columns:
         raise ConfigError("neighbors", Shown(f"array of shape {neighbors.shape}"), "one column or more")
     k = columns if k is None else min(positive("k", k), n - 1)

@@ -60,7 +60,8 @@ def _limit(square: np.ndarray, distance: np.ndarray, d: int) -> np.ndarray:
     """
     unit = (8 + np.sqrt(d)) * 2.0**-24
     longest = np.sqrt(square * 1.0) + distance * 1.0
-    return (distance * 1.0) ** 2 * (1 + 2.0**-20) + unit * (square * 1.0 + longest**2)
+    smallest = (8 + d) * 2.0**-126  # below this a product may have been rounded to 0
+    return (distance * 1.0) ** 2 * (1 + 2.0**-20) + unit * (square * 1.0 + longest**2) + smallest
 
 
 def _candidates(points: Points, wanted: int) -> tuple[np.ndarray, np.ndarray]:

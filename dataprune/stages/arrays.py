@@ -14,7 +14,7 @@ import numpy as np
 
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
-from dataprune.targets import check_target
+from dataprune.targets import check_exists, check_target
 
 Inputs = dict[str, Path]
 
@@ -109,7 +109,7 @@ def wanted(
     filled only if `renamed` mentions it. filled: parameters that the stage fills itself (scores, budget, rng, n).
     Raises ConfigError for names that are in no table.
     """
-    takes = check_target(function, key, filled | frozenset(ARRAYS) | frozenset(renamed))
+    takes = check_target(function, key, check_exists(function, key).required)
     arrays = {}
     for name in takes.names:
         if name in function or (name in filled and name not in renamed):

@@ -33,8 +33,8 @@ def run(config: DataConfig, inputs: dict[str, Path], work: Path, run: RunConfig,
     for name, split in dataset.splits.items():
         folder = work / name
         folder.mkdir(exist_ok=True)
-        labels = _checked_labels(split, name, dataset.classes, label)
-        kept = _limited(labels, config.limit.get(name), config.seed, f"{label}.limit.{name}")
+        labels = _checked_labels(split, name, dataset.classes, config, label)
+        kept = _limited(labels, getattr(config.limit, name, None), config.seed, f"{label}.limit.{name}")
         np.save(folder / "labels.npy", labels[kept])
         names = split.names or [str(i) for i in range(len(labels))]
         (folder / "names.json").write_text(json.dumps([names[i] for i in kept]))
@@ -50,7 +50,8 @@ def run(config: DataConfig, inputs: dict[str, Path], work: Path, run: RunConfig,
     header["mean"], header["std"] = _statistics(config, work, header)
     (work / "header.json").write_text(json.dumps(header, indent=1))
     (work / "classes.json").write_text(json.dumps(dataset.classes))
-    return {"classes": len(dataset.classes)} | {name: s["n"] for name, s in header["splits"].items()}
+    facts = {"classes": len(dataset.classes), "channels": header["channels"]}
+    return facts | {name: s["n"] for name, s in header["splits"].items()}
 
 
 def read(config: DataConfig, label: str) -> Dataset:
@@ -91,18 +92,20 @@ def stamp(config: DataConfig) -> str | None:
     return fingerprint(sorted(seen, key=str))
 
 
-def _checked_labels(split: Split, name: str, classes: list[str], label: str) -> np.ndarray:
+def _checked_labels(split: Split, name: str, classes: list[str], config: DataConfig, label: str) -> np.ndarray:
     labels = np.asarray(split.labels)
     if len(labels) == 0:
-        raise ConfigError(f"{label}.path", Shown(f"{name} split without images"), "at least one image")
+        raise ConfigError(f"{label}.path", Shown(f"{config.path!r} without {name} images"), "at least one")
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
-        where = Shown(f"label {labels[wrong[0]]} at rows {first(wrong)} of {name}")
+        where = Shown(f"{config.path!r} with label {labels[wrong[0]]} at rows {first(wrong)} of {name}")
         raise ConfigError(f"{label}.path", where, f"labels of 0 to {len(classes) - 1} ({len(classes)} classes)")
     counts = np.bincount(labels, minlength=len(classes))
     if name == "train" and (counts == 0).any():
         empty = ", ".join([classes[c] for c in np.flatnonzero(counts == 0)][:5])
-        raise ConfigError(f"{label}.path", Shown(f"no {name} images of class {empty}"), "images of every class")
+        raise ConfigError(
+            f"{label}.path", Shown(f"{config.path!r} without {name} images of {empty}"), "some of every class"
+        )
     return labels.astype(np.int64)
 
 
@@ -145,7 +148,8 @@ def _decoded(
                 images[start : start + len(chunk)] = good
             bar.advance(len(chunk))
     if broken:
-        where = Shown(f"{len(broken)} unreadable images in {folder.name}: {', '.join(broken[:5])}")
+        count = f"{len(broken)} unreadable image{'s' if len(broken) > 1 else ''}"
+        where = Shown(f"{config.path!r} with {count} in {folder.name} ({', '.join(broken[:5])})")
         raise ConfigError(f"{label}.path", where, "images that can be decoded; remove or replace these")
     assert images is not None
     images.flush()

@@ -35,6 +35,7 @@ from dataprune.stages.frozen import check_channels, clean_loader, device_of, loa
 CONFIG = TrainConfig
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 EVAL_BATCH = 512
+log = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
@@ -124,24 +125,28 @@ class Training:
         callbacks: list[pl.Callback] = [SeedEpochs(config.seed)]
         if config.record.forward != "none":
             callbacks.append(self._record())
-        callbacks += [History(self.work / "history.jsonl"), KeepLast(last), Progress(self.label, self.steps)]
-        trainer = self._trainer(callbacks)
         heldout = self._heldout() if config.eval_every else None
-        trainer.fit(module, self._loader(), heldout, ckpt_path=last if last.exists() else None, weights_only=True)
+        callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
+        callbacks += [KeepLast(last), Progress(self.label, self.steps)]
+        loader = self._loader()
+        if last.exists():
+            module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
+            loader.epochs_done = module.epochs_done
+            log.info("%s going on after epoch %d of %d", f"{self.label:<14}", module.epochs_done, self.epochs)
+        if module.steps_done < self.steps:
+            trainer = self._trainer(callbacks, self.epochs - module.epochs_done, self.steps - module.steps_done)
+            trainer.fit(module, loader)
 
-    def _trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
+    def _trainer(self, callbacks: list[pl.Callback], epochs: int, steps: int) -> pl.Trainer:
         config, device = self.config, device_of(self.run_config)
         return pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=self.world if self.world > 1 else [device.index or 0] if device.type == "cuda" else 1,
             strategy="ddp" if self.world > 1 else "auto",
             precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
-            max_epochs=self.epochs,
-            max_steps=self.steps,
+            max_epochs=epochs,
+            max_steps=steps,
             gradient_clip_val=config.clip_norm,
-            check_val_every_n_epoch=config.eval_every or 1,
-            limit_val_batches=None if config.eval_every else 0,
-            num_sanity_val_steps=0,
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,
@@ -176,6 +181,7 @@ class Training:
             len(self.examples),
             self.epochs,
             n_classes=len(self.examples.classes) if record.probabilities else None,
+            fingerprint=self.examples.fingerprint,
         )
         if record.forward == "train":
             return RecordDynamics(recorder)
@@ -209,7 +215,6 @@ def _quiet_lightning() -> None:
     for text in (
         ".*does not have many workers.*",
         ".*GPU available but not used.*",
-        ".*defined a `validation_step` but have no.*",
         ".*in eval mode at the start of training.*",  # a frozen backbone is meant to be
         ".*isinstance\\(treespec, LeafSpec\\).*",
     ):

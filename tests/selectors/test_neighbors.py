@@ -182,15 +182,22 @@ def test_a_poor_graph_is_warned_of():
         )
 
 
-def test_copies_do_not_make_a_cell_too_large():
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_copies_do_not_hinder_the_approximate_search(precision):
     features = np.concatenate([np.zeros((900, 4)), np.random.default_rng(0).normal(size=(100, 4))])
-    data = points.centred_points(features, "float32")
-    made = cells._cells(data, np.arange(1000), 50, np.random.default_rng(0))
-    assert max(map(len, made)) <= cells.LARGEST * 50
-    assert (np.sort(np.concatenate(made)) == np.arange(1000)).all()
-    distances, ids, _ = approximate_knn(features, 3, rng=np.random.default_rng(0), cell=50)
+    distances, ids, _ = approximate_knn(features, 3, rng=np.random.default_rng(0), cell=50, precision=precision)
     assert (distances[:900] == 0).all()
     assert all(len(set(row)) == 3 and i not in row for i, row in enumerate(ids.tolist()))
+
+
+def test_a_crowd_of_examples_is_split_into_cells_of_bounded_size():
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(size=(3000, 8)), 50 * rng.normal(size=(100, 8))]).astype(np.float32)
+    data = points.centred_points(features, "float32")
+    centers = cells._centers(data, 100, rng)
+    sizes = np.bincount(cells._nearest_cells(data, centers, 1)[:, 0])
+    assert sizes.max() < cells.TOO_LARGE * 100
+    assert len(centers) < 100
 
 
 def test_the_same_seed_gives_the_same_graph_and_a_small_set_is_searched_exactly():
