@@ -100,6 +100,25 @@ class MemoryLoader(Loader):
             yield self._assemble(x, share)
 
 
+class VectorLoader(Loader):
+    """Batches of vectors computed before: `x` is float32 (b, d). For a head on a frozen, unaugmented backbone."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        order: Order,
+        vectors: torch.Tensor,  # (n, d) on the device, rows of ids that are not in the order may hold anything
+        *,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(examples, order, weights, vectors.device)
+        self.vectors = vectors
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for share in self.order.batches(self.epoch):
+            yield self._assemble(self.vectors[torch.from_numpy(share.ids).to(self.device)], share)
+
+
 class FileLoader(Loader):
     """Batches decoded from files at every epoch by `workers` processes; for sets that do not fit in memory.
 

@@ -97,8 +97,7 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Mean loss of the global batch (this process's part of it)."""
-        x = batch["x"].contiguous(memory_format=self.memory_format)
-        logits = self.network(x)  # (b, classes)
+        logits = self.network(self._laid_out(batch["x"]))  # (b, classes)
         losses = F.cross_entropy(logits.float(), batch["y"], reduction="none", label_smoothing=self.smoothing)
         if batch["weight"] is not None:
             losses = losses * batch["weight"]
@@ -114,5 +113,8 @@ class Classifier(pl.LightningModule):
         self.eval()
         with torch.no_grad():
             for batch in batches:
-                yield batch, self.network(batch["x"].contiguous(memory_format=self.memory_format)).float()
+                yield batch, self.network(self._laid_out(batch["x"])).float()
         self.train()
+
+    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
+        return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x

@@ -29,8 +29,8 @@ class Network(nn.Module):
         return self.backbone(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Float logits (b, classes)."""
-        return self.head(self.features(x))
+        """Float logits (b, classes), from images (b, c, h, w) or from features (b, d) computed before."""
+        return self.head(x if x.ndim == 2 else self.features(x))
 
     def freeze_backbone(self) -> None:
         """Only the head learns; the backbone stays in eval mode (its batch-norm statistics too)."""

@@ -29,7 +29,7 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
     description = {"model": config.model, "in_channels": channels, "n_classes": n_classes}
     (work / "network.json").write_text(json.dumps(description, indent=1))
-    return {"parameters": sum(p.numel() for p in network.parameters()), "epochs": 0, "steps": 0, "images_seen": 0}
+    return {"parameters": sum(p.numel() for p in network.parameters()), "examples": len(examples), "images_seen": 0}
 
 
 def read_state(path: Path, key: str) -> dict[str, torch.Tensor]:

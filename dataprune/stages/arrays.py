@@ -62,6 +62,10 @@ def _predictions(folder: Path) -> np.ndarray:
     return np.load(folder / "logits.npy", mmap_mode="r").argmax(1)
 
 
+def _mean_probability(folder: Path) -> np.ndarray:
+    return _softmax(folder).mean(0)
+
+
 def _labels(folder: Path) -> np.ndarray:
     return Examples(folder, "train").labels
 
@@ -89,6 +93,9 @@ ARRAYS = {
     "n_classes": Array("examples", "int", "classes of the source", _count_classes),
     "target_logits": Array("target_signals", "float32 (t, classes)", "of the target's train split", _mapped("logits")),
     "target_probabilities": Array("target_signals", "float32 (t, classes)", "softmax of target_logits", _softmax),
+    "target_class_probability": Array(
+        "target_signals", "float32 (classes,)", "mean of target_probabilities", _mean_probability
+    ),
     "target_predictions": Array("target_signals", "int64 (t,)", "argmax of target_logits", _predictions),
     "target_features": Array("target_signals", "float32 (t, d)", "of the target's train split", _mapped("features")),
     "target_labels": Array("target", "int64 (t,)", "true classes of the target's train split", _labels),

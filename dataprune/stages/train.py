@@ -20,9 +20,9 @@ from hydra.utils import get_method, instantiate
 
 from dataprune import progress
 from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs
-from dataprune.config import RunConfig, TrainConfig
+from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.examples import Examples
-from dataprune.data.loaders import Loader
+from dataprune.data.loaders import Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.models.classifier import Classifier
@@ -30,7 +30,7 @@ from dataprune.models.networks import Network, build
 from dataprune.recorder import Recorder
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
-from dataprune.stages.frozen import check_channels, clean_loader, device_of, load_network, loader_of
+from dataprune.stages.frozen import check_channels, clean_loader, device_of, load_network, loader_of, outputs
 
 CONFIG = TrainConfig
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -128,7 +128,7 @@ class Training:
         heldout = self._heldout() if config.eval_every else None
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
         callbacks += [KeepLast(last), Progress(self.label, self.steps)]
-        loader = self._loader()
+        loader = self._loader(module.network)
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
             loader.epochs_done = module.epochs_done
@@ -156,8 +156,10 @@ class Training:
             default_root_dir=self.work / "scratch",
         )
 
-    def _loader(self) -> Loader:
+    def _loader(self, network: Network) -> Loader:
         augment, weights = self.config.augment, self.weights
+        if self.config.trainable == "head" and augment == AugmentConfig():
+            return VectorLoader(self.examples, self.order, self._features(network), weights=weights)
         if self.examples.header["storage"] == "memory":
             if augment.random_resized_crop is not None:
                 raise ConfigError("augment.random_resized_crop", augment.random_resized_crop, "storage=files, or null")
@@ -167,6 +169,14 @@ class Training:
                 raise ConfigError("augment.crop_padding", augment.crop_padding, "storage=memory, or 0")
             extra = {"area": augment.random_resized_crop}
         return loader_of(self.examples, self.order, self.run_config, flip=augment.flip, weights=weights, **extra)
+
+    def _features(self, network: Network) -> torch.Tensor:
+        """Features (n, d) of the examples, computed once: a frozen backbone gives the same ones at every step."""
+        device = device_of(self.run_config)
+        vectors = torch.zeros(len(self.examples), network.head.in_features, device=device)
+        passed = outputs(network, self.examples, self.ids, EVAL_BATCH, self.run_config, f"{self.label} features")
+        vectors[torch.from_numpy(self.ids).to(device)] = torch.cat([features for features, _ in passed])
+        return vectors
 
     def _heldout(self) -> Loader:
         """The split on which history follows the training; of kept classes only, if classes were pruned."""

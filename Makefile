@@ -1,0 +1,47 @@
+# make demo and make test set everything up by themselves: they create .venv when it is missing or older than
+# pyproject.toml (with uv if it is there, else with venv and pip) and re-use it otherwise.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint report shelf setup clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP)  ## run the embedded demo (glyphs -> digits), print its table, draw its report
+	$(BIN)/python -m dataprune --multirun +experiment=demo
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## format check, lint and type check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+report: $(STAMP)  ## draw outputs/report/report.html from all rows in ./store
+	$(BIN)/python -m dataprune.report
+
+shelf: $(STAMP)  ## list what the store holds
+	$(BIN)/python -m dataprune.store list
+
+setup: $(STAMP)  ## only create .venv
+
+clean:  ## delete .venv, outputs and store
+	rm -rf .venv outputs store
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@if command -v uv > /dev/null; then \
+	  echo "creating .venv with uv (about 5 GB, a minute or two)"; \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	else \
+	  echo "creating .venv with venv and pip (about 5 GB, a few minutes)"; \
+	  $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --upgrade pip && \
+	  $(BIN)/python -m pip install --quiet -e '.[dev]'; \
+	fi
+	@touch $(STAMP)

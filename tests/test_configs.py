@@ -1,0 +1,107 @@
+"""Every YAML file composes, and every `_target_` in it exists and takes its constants."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import dataprune.__main__ as entry
+from dataprune.checks import check_functions
+from dataprune.config import typed
+
+CONF = entry.here("conf")
+NEEDS_PATH = {"parquet", "folder"}
+
+
+@pytest.fixture(autouse=True)
+def searchpath(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATAPRUNE_ROOT", str(entry.here("multirun_templates").parent))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.parquet").touch()
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def test_the_defaults_are_a_good_job():
+    check_functions(typed(composed()))
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_every_method_is_complete(method):
+    cfg = typed(composed(f"method={method}", "surrogate.epochs=40", "surrogate.record.probabilities=true"))
+    check_functions(cfg)
+    assert cfg.method.name == method, "a method is called as its file"
+
+
+@pytest.mark.parametrize("place", ["surrogate", "pretrain", "transfer"])
+@pytest.mark.parametrize("recipe", options("train"))
+def test_every_recipe_fits_every_place(recipe, place):
+    check_functions(typed(composed(f"train@{place}={recipe}")))
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_every_model_is_a_function_that_exists(model):
+    check_functions(typed(composed(f"model@surrogate.model={model}", f"model@pretrain.model={model}")))
+
+
+@pytest.mark.parametrize("group", ["source", "target"])
+@pytest.mark.parametrize("option", options("source"))
+def test_every_data_set_can_be_source_and_target(group, option, tmp_path):
+    path = [f"{group}.path={tmp_path / 'data'}"] if option in NEEDS_PATH else []
+    check_functions(typed(composed(f"{group}={option}", *path)))
+
+
+@pytest.mark.parametrize("run", options("run"))
+def test_run_changes_no_result(run):
+    with_run, without = composed(f"run={run}"), composed()
+    for cfg in (with_run, without):
+        OmegaConf.set_struct(cfg, False)
+        del cfg["run"]
+    assert with_run == without
+
+
+@pytest.mark.parametrize("baselines", options("baselines"))
+def test_every_set_of_baselines_composes(baselines):
+    check_functions(typed(composed(f"baselines={baselines}")))
+
+
+def test_target_none_takes_the_transfer_away():
+    cfg = typed(composed("target=none"))
+    assert cfg.target is None
+    assert cfg.transfer is None
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_is_a_lab_note_that_composes(experiment):
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    assert f"+experiment={experiment}" in text, "its command stands at the top"
+    check_functions(typed(composed(f"+experiment={experiment}")))
+
+
+TEMPLATES = sorted(entry.here("multirun_templates").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda p: p.stem)
+def test_every_template_composes_and_sweeps(template, tmp_path):
+    assert f"+multirun_templates={template.stem}" in template.read_text(), "its command stands at the top"
+    where = str(tmp_path / "data")
+    cfg = composed(f"+multirun_templates={template.stem}")
+    readers = {g: cfg[g].reader._target_.split(".")[-2] for g in ("source", "target")}
+    paths = [f"{g}.path={where}" for g, reader in readers.items() if reader in NEEDS_PATH]
+    check_functions(typed(composed(f"+multirun_templates={template.stem}", *paths)))
+    assert OmegaConf.load(template).hydra.sweeper.params
+
+
+def test_help_explains_every_group(capfd):
+    text = (CONF / "hydra" / "help" / "dataprune.yaml").read_text()
+    groups = {p.name for p in CONF.iterdir() if p.is_dir()} - {"hydra"}
+    for group in groups | {"multirun_templates"}:
+        assert f"\n  {group}" in text or f"\n  +{group}" in text, group

@@ -1,0 +1,218 @@
+"""The pipeline as a whole, on tiny glyphs and digits: everything once, then nothing; rows; costs; baselines."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dataprune import pipeline
+from dataprune.data.examples import Examples
+from dataprune.errors import ConfigError
+from dataprune.store import DamagedResult, Store, load
+from dataprune.subset import Subset
+
+REQUIRED = {"method", "prune_ratio", "source", "target", "surrogate", "model", "transfer", "seed", "metrics", "cost"}
+REQUIRED |= {"keys", "version"}
+COSTS = {"score_s", "select_s", "train_s", "transfer_s", "images_seen", "total_s", "surrogate_s", "shared"}
+
+
+def built(row):
+    return set(row["keys"]) - set(row["cost"]["shared"])
+
+
+def test_a_job_builds_everything_once_and_then_nothing(jobs):
+    (first,) = jobs.run("method=label_mapping")
+    assert built(first) == set(first["keys"])
+    (again,) = jobs.run("method=label_mapping")
+    assert built(again) == set()
+    assert again["keys"] == first["keys"]
+    assert again["metrics"] == first["metrics"]
+
+
+def test_another_ratio_shares_all_that_comes_before_the_selection(jobs):
+    jobs.run("method=forgetting")
+    (row,) = jobs.run("method=forgetting", "prune_ratio=0.75")
+    assert built(row) == {"subset", "model", "source_result", "adapted", "target_result"}
+
+
+def test_methods_share_one_surrogate(jobs):
+    (a,) = jobs.run("method=forgetting")
+    (b,) = jobs.run("method=label_mapping")
+    assert a["keys"]["surrogate"] == b["keys"]["surrogate"]
+    assert "surrogate" in b["cost"]["shared"]
+
+
+def test_the_same_ids_from_another_method_train_nothing_again(jobs):
+    """Keys follow contents: a renamed method that selects the same examples finds the trained model."""
+    jobs.run("method=forgetting")
+    (row,) = jobs.run("method=forgetting", "method.name=renamed")
+    assert built(row) == {"subset"}
+
+
+def test_where_it_is_computed_is_part_of_no_result(jobs):
+    (first,) = jobs.run("method=random")
+    (again,) = jobs.run("method=random", "run.threads=1", "run.workers=0", "run.progress=false", "run.verify=false")
+    assert built(again) == set()
+    assert first["row"] == again["row"]
+
+
+def test_a_row_has_what_tables_need(jobs):
+    (row,) = jobs.run("method=forgetting", "seed=3")
+    filed = json.loads((jobs.store / "rows" / f"{row['row']}.json").read_text())
+    assert filed.keys() >= REQUIRED
+    assert filed["cost"].keys() >= COSTS
+    assert (filed["method"], filed["prune_ratio"], filed["seed"]) == ("forgetting", 0.5, 3)
+    assert 0 <= filed["metrics"]["source_top1"] <= 1
+    assert 0 <= filed["metrics"]["target_top1"] <= 1
+    assert filed["kept"] == 186
+    assert filed["of"] == 372
+
+
+def test_images_seen_are_counted(jobs):
+    (row,) = jobs.run("method=random", "prune_ratio=0.75")
+    assert row["cost"]["images_seen"] == 93 * 2
+    assert row["cost"]["surrogate_images"] == 0, "random needs no surrogate"
+
+
+def test_baselines_come_along_with_their_own_rows(jobs):
+    rows = jobs.run("method=forgetting", "baselines=standard")
+    by_method = {row["method"]: row for row in rows}
+    assert by_method.keys() >= {"forgetting", "random", "full", "short_full", "scratch"}
+    assert by_method["full"]["prune_ratio"] == 0
+    assert by_method["full"]["kept"] == 372
+    assert by_method["scratch"]["prune_ratio"] == 1
+    assert by_method["scratch"]["kept"] == 0
+    assert "source_top1" not in by_method["scratch"]["metrics"]
+
+
+def test_short_full_sees_as_many_images_as_the_pruned_run(jobs):
+    rows = {r["method"]: r for r in jobs.run("method=random", "baselines=standard", "pretrain.batch_size=32")}
+    pruned, short = rows["random"]["cost"]["images_seen"], rows["short_full"]["cost"]["images_seen"]
+    assert pruned <= short < pruned + 32
+    assert rows["short_full"]["kept"] == 372
+
+
+def test_baselines_of_no_ratio_are_shared_by_all_ratios(jobs):
+    jobs.run("method=random", "baselines=standard")
+    rows = {r["method"]: r for r in jobs.run("method=random", "baselines=standard", "prune_ratio=0.7")}
+    assert built(rows["full"]) == built(rows["scratch"]) == set()
+
+
+def test_a_ratio_of_zero_prunes_nothing(jobs):
+    (row,) = jobs.run("method=forgetting", "prune_ratio=0")
+    assert "subset" not in row["keys"]
+    assert row["kept"] == 372
+
+
+def test_fresh_subsets_see_other_examples_each_epoch(jobs):
+    (row,) = jobs.run("method=rs2", "prune_ratio=0.75", "pretrain.epochs=4")
+    assert row["cost"]["images_seen"] == 93 * 4
+    assert row["kept"] == 93
+    assert "subset" not in row["keys"]
+
+
+def test_class_methods_keep_whole_classes_in_train_and_test(jobs):
+    (row,) = jobs.run("method=random_classes", "prune_ratio=0.5")
+    source = Examples(jobs.store / "index" / row["keys"]["source"], "train")
+    ids = np.load(jobs.store / "select" / row["keys"]["subset"] / "ids.npy")
+    counts = np.bincount(source.labels[ids], minlength=62)
+    assert sorted(counts) == [0] * 31 + [6] * 31
+    assert row["metrics"]["source_n"] == 31 * 2, "the source's test split is pruned too"
+
+
+def test_smaller_ratios_keep_supersets_of_random_examples(jobs):
+    kept = {}
+    for ratio in (0.5, 0.75):
+        (row,) = jobs.run("method=random", f"prune_ratio={ratio}")
+        kept[ratio] = set(np.load(jobs.store / "select" / row["keys"]["subset"] / "ids.npy"))
+    assert kept[0.75] < kept[0.5]
+
+
+def test_a_deterministic_selection_is_made_once_for_all_seeds(jobs):
+    jobs.run("method=forgetting", "seed=0")
+    (row,) = jobs.run("method=forgetting", "seed=1")
+    assert "subset" in row["cost"]["shared"]
+    (row,) = jobs.run("method=random", "seed=1")
+    assert "subset" in built(row)
+
+
+def test_the_portable_subset_knows_its_data_set(jobs):
+    (row,) = jobs.run("method=forgetting")
+    source = load(jobs.store / "index" / row["keys"]["source"])
+    path = jobs.store / "select" / row["keys"]["subset"] / "export" / "subset.npz"
+    subset = Subset.load(path, fingerprint=source.digest)
+    assert len(subset.ids) == 186
+    assert subset.header["method"] == "forgetting"
+    with pytest.raises(ConfigError, match="a subset of this data set"):
+        Subset.load(path, fingerprint="of another")
+
+
+def test_without_a_target_the_source_is_the_result(jobs):
+    (row,) = jobs.run("method=forgetting", "target=none")
+    assert row["target"] is None
+    assert row["metrics"].keys() >= {"source_top1", "source_top5", "source_mean_class_top1", "source_loss"}
+    assert not any(name.startswith("target") for name in row["metrics"])
+    assert "adapted" not in row["keys"]
+
+
+def test_a_damaged_file_is_an_error_that_says_how_to_go_on(jobs, monkeypatch):
+    monkeypatch.setattr("dataprune.store.results.VERIFIED", {})
+    (row,) = jobs.run("method=random")
+    model = jobs.store / "train" / row["keys"]["model"] / "model.pt"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(DamagedResult, match=rf"model\.pt has changed.*remove train/{row['keys']['model']}"):
+        jobs.run("method=random")
+
+
+def test_a_missed_stage_says_what_differs(jobs, caplog):
+    jobs.run("method=random")
+    with caplog.at_level("INFO"):
+        jobs.run("method=random", "pretrain.epochs=1")
+    assert "differs in config.epochs=1 (was 2)" in caplog.text
+    assert "found" in caplog.text
+
+
+def test_an_adopted_checkpoint_serves_as_surrogate_and_as_model(jobs):
+    (row,) = jobs.run("method=full")
+    weights = jobs.store / "train" / row["keys"]["model"] / "model.pt"
+    (row,) = jobs.run("method=label_mapping", f"surrogate.checkpoint={weights}", f"pretrain.checkpoint={weights}")
+    stages = {role: next(jobs.store.glob(f"*/{key}")).parent.name for role, key in row["keys"].items()}
+    assert stages["surrogate"] == stages["model"] == "adopt"
+
+
+def test_dynamics_without_a_recording_surrogate_are_refused_before_anything_runs(jobs):
+    with pytest.raises(ConfigError, match=r"surrogate\.record\.forward='none': expected train or eval"):
+        jobs.run("method=forgetting", "surrogate.record.forward=none")
+    assert not jobs.store.exists()
+
+
+def test_a_ratio_that_leaves_fewer_examples_than_classes_is_refused_before_training(jobs):
+    with pytest.raises(ConfigError, match=r"prune_ratio=0\.9: expected 0\.8333 or less: 37 of 372 examples for 62 classes"):
+        jobs.run("method=random", "prune_ratio=0.9")
+    assert not (jobs.store / "train").exists()
+
+
+READER = """
+import numpy as np
+from dataprune.data.examples import Dataset, Split
+
+def read(broken):
+    sides = [8, 9] if broken else [8, 8]
+    images = [np.zeros((side, side, 1), np.uint8) for side in sides]
+    return Dataset(["a", "b"], {name: Split(images, np.array([0, 1])) for name in ("train", "test")})
+"""
+
+
+def test_a_stage_that_fails_leaves_no_result_and_its_lock_is_free(jobs, tmp_path, monkeypatch):
+    (tmp_path / "my_reader.py").write_text(READER)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = jobs.config("method=full", "target=none")
+    cfg.source.reader = {"_target_": "my_reader.read", "broken": True}
+    with pytest.raises(ConfigError, match=r"source\.size=None: expected a side in pixels"):
+        pipeline.job(cfg)
+    assert list(Store(jobs.store).results()) == []
+    cfg.source.reader["broken"] = False
+    (row,) = pipeline.job(cfg)
+    assert row["of"] == 2
