@@ -238,15 +238,17 @@ def typed(composed: DictConfig) -> Config:
         raise ConfigError(
             "target",
             cfg.target and cfg.target.name,
-            "a target and a transfer recipe, or neither (target=none train@transfer=none)",
+            "a target and a transfer recipe, or neither (target=none)",
         )
     return cfg
 
 
 def check_ranges(config: Any, key: str = "") -> None:
     """Raise a ConfigError for the first value below `config` that its field does not admit."""
-    for f in dataclasses.fields(config):
-        name, value = f"{key}{f.name}", getattr(config, f.name)
+    values = [(f, getattr(config, f.name)) for f in dataclasses.fields(config)]
+    # plain values first: `seed` is interpolated into others, and the key that was given is the one to name
+    for f, value in sorted(values, key=lambda pair: dataclasses.is_dataclass(pair[1])):
+        name = f"{key}{f.name}"
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{name}.")
         elif isinstance(value, dict):

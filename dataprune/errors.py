@@ -40,8 +40,9 @@ def finite(name: str, array: np.ndarray, *, id_axis: int = 0) -> np.ndarray:
     array = np.asarray(array)
     # one number tells whether anything is wrong: a sum over finite values is finite unless it overflows,
     # and then the exact look below decides
-    if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
-        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
+            return array
     bad = ~np.isfinite(array)
     other = tuple(axis for axis in range(array.ndim) if axis != id_axis % array.ndim)
     ids = np.flatnonzero(bad.any(axis=other))

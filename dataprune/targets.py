@@ -69,13 +69,14 @@ def check_exists(spec: dict[str, Any], key: str) -> Parameters:
 @cache
 def _file_of(module: str) -> Path | None:
     """The source file of a module, found without importing its parents."""
+    package, _, last = module.rpartition(".")
     search: Any = None
-    spec = None
-    for part in module.split("."):
+    for part in package.split(".") if package else []:
         spec = PathFinder.find_spec(part, search)
-        if spec is None:
+        search = spec.submodule_search_locations if spec else None
+        if search is None:  # not there, or a module that nothing lies below
             return None
-        search = spec.submodule_search_locations
+    spec = PathFinder.find_spec(last, search)
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
@@ -131,11 +132,11 @@ def _of_object(module: str, name: str) -> Parameters:
     if not callable(found):
         raise LookupError(f"{module}.{name} is not callable")
     kinds = inspect.Parameter
-    given = [
-        p
-        for p in inspect.signature(found).parameters.values()
-        if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
-    ]
-    takes_any = any(p.kind is kinds.VAR_KEYWORD for p in inspect.signature(found).parameters.values())
+    try:
+        signature = inspect.signature(found).parameters.values()
+    except ValueError:  # a compiled function that does not tell
+        return Parameters((), frozenset(), open=True)
+    given = [p for p in signature if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
+    takes_any = any(p.kind is kinds.VAR_KEYWORD for p in signature)
     required = frozenset(p.name for p in given if p.default is kinds.empty)
     return Parameters(tuple(p.name for p in given), required, takes_any)

@@ -12,26 +12,26 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
-pending: list[tuple[Path, DictConfig]] = []  # output folders whose runs have ended, with their configs
+pending: list[tuple[Path, DictConfig]] = []  # output folders of runs that have begun, with their configs
 
 
 class Remember(Callback):
-    """Note a run's or sweep's output folder; `draw_pending` draws it when Hydra has returned.
+    """Note a run's or sweep's output folder; `draw_pending` draws what is there when Hydra has returned.
 
-    Drawing inside a Hydra callback would turn an error into a warning.
+    At the end of a sweep in which a job failed Hydra calls no callback, and an error inside one becomes a warning.
     """
 
-    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """A single job has ended."""
-        pending.append((Path(config.hydra.runtime.output_dir), config))
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A single job begins."""
+        pending.append((Path(config.hydra.run.dir), config))
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """A sweep has ended."""
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A sweep begins."""
         pending.append((Path(config.hydra.sweep.dir), config))
 
 
 def draw_pending() -> None:
-    """Draw the report of every folder that ended with rows, print its table, and say where it is."""
+    """Draw the report of every folder that has rows, print its table, and say where it is."""
     for folder, config in pending:
         if config.run.report and any(folder.rglob("rows.json")):
             from dataprune.report.page import draw  # matplotlib and pandas: only when there is something to draw

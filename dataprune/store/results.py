@@ -1,0 +1,321 @@
+"""Results on disk, found by what they are made of.
+
+    <root>/<stage>/<key>/     a finished result: recipe.json, manifest.json, the files, log/
+    <root>/work/<stage>-<key>/  an unfinished one; survives a kill with its checkpoint and continues
+    <root>/locks/             kernel locks, one a result; they vanish with their process
+    <root>/rows/<hash>.json   one row of numbers a job
+
+A **recipe** is {stage, version, config, digests of inputs}; its **key** is a hash of that. A **digest** is a
+hash of a result's files, so what follows depends on the *content* of its inputs: two methods that select
+the same examples share one training. A result exists exactly when it is complete: it is written in the
+work folder, its manifest last, and then renamed once.
+
+Inside a result `log/` belongs to no digest; `export/` is checked for damage but does not count for
+identity (a portable file there may carry names and dates); `scratch/` is removed when the result is finished.
+
+    python -m dataprune.store list|show|verify|remove|gc     keeps house; see `--help`
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dataprune import __version__
+
+UNHASHED = ("log", "scratch")  # folders inside a result that no hash covers
+VERIFIED: dict[Path, tuple] = {}  # files that this process has compared with their manifest: time and size then
+
+
+class DamagedResult(RuntimeError):
+    """A file of a finished result is not what its manifest says."""
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of the sorted JSON of `value`, in hex."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a result is made of. Anything that changes here makes another result."""
+
+    stage: str
+    version: int
+    config: dict[str, Any]
+    inputs: dict[str, str] = field(default_factory=dict)  # role -> digest
+
+    @cached_property
+    def key(self) -> str:
+        """First 16 hex digits of the recipe's hash: the name of the result's folder."""
+        return fingerprint(dataclasses.asdict(self))[:16]
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.key[:8]}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished result. `result / "model.pt"` is one of its files."""
+
+    path: Path
+    recipe: dict[str, Any]
+    manifest: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Hash of the files that count; equal digests mean interchangeable results."""
+        return self.manifest["digest"]
+
+    @property
+    def key(self) -> str:
+        """Name of the result's folder below its stage."""
+        return self.path.name
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds that it took to build, over all attempts."""
+        return self.manifest["seconds"]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Numbers that the stage reported beside its files (images seen, classes kept, ...)."""
+        return self.manifest["facts"]
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def has(self, name: str) -> bool:
+        """Whether the result holds this file or folder."""
+        return (self.path / name).exists()
+
+
+class Store:
+    """The folder that holds all results; any number of processes and machines may share it."""
+
+    def __init__(self, root: Path | str, verify: bool = True) -> None:
+        self.root, self.verify = Path(root).absolute(), verify
+
+    def home(self, recipe: Recipe) -> Path:
+        """Where the finished result lies, or will."""
+        return self.root / recipe.stage / recipe.key
+
+    def work(self, recipe: Recipe) -> Path:
+        """Where it is being built."""
+        return self.root / "work" / f"{recipe.stage}-{recipe.key}"
+
+    def find(self, recipe: Recipe) -> Result | None:
+        """The finished result, its files checked once a process; None if there is none yet."""
+        home = self.home(recipe)
+        if not (home / "manifest.json").exists():
+            return None
+        result = load(home)
+        if self.verify:
+            self._check(result)
+        return result
+
+    def _check(self, result: Result) -> None:
+        for name, known in result.manifest["files"].items():
+            path = result.path / name
+            stat = path.stat() if path.exists() else None
+            seen = stat and (stat.st_mtime_ns, stat.st_size)
+            if seen and VERIFIED.get(path) == seen:
+                continue
+            check_file(result, name, known, full=stat is not None and stat.st_size <= 2**30)
+            VERIFIED[path] = seen  # type: ignore[assignment]
+
+    @contextlib.contextmanager
+    def building(self, recipe: Recipe, say: Any) -> Iterator[Path | None]:
+        """Hold the recipe's lock and yield its work folder, or None when another process has built it meanwhile.
+
+        `say(text)` is told whom we wait for. The lock is the kernel's: a killed builder frees it.
+        """
+        lock = FileLock(self.root / "locks" / f"{recipe.stage}-{recipe.key}.lock")
+        (self.root / "locks").mkdir(parents=True, exist_ok=True)
+        work = self.work(recipe)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"waiting for {_owner(work)}")
+            lock.acquire()
+        try:
+            if (self.home(recipe) / "manifest.json").exists():
+                yield None
+                return
+            (work / "scratch").mkdir(parents=True, exist_ok=True)
+            _begin_attempt(work)
+            write_json(work / "recipe.json", dataclasses.asdict(recipe))
+            yield work
+        finally:
+            lock.release()
+
+    def commit(self, recipe: Recipe, facts: dict[str, Any]) -> Result:
+        """Turn the work folder into a finished result: manifest last, then one rename."""
+        work, home = self.work(recipe), self.home(recipe)
+        seconds = _seconds_of_attempts(work)
+        shutil.rmtree(work / "scratch")
+        files = {name: describe(work / name) for name in sorted(hashed_files(work))}
+        counted = {name: f["sha256"] for name, f in files.items() if not name.startswith("export/")}
+        manifest = {
+            "digest": fingerprint(counted),
+            "files": files,
+            "facts": facts,
+            "seconds": round(seconds, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "host": socket.gethostname(),
+            "versions": {"dataprune": __version__, "python": platform.python_version()},
+        }
+        write_json(work / "manifest.json", manifest)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        if home.exists():  # without a manifest, or nobody would build: a removal was cut short
+            shutil.rmtree(home)
+        os.replace(work, home)  # atomic on one file system: `home` exists only if everything in it is there
+        return load(home)
+
+    def why_missed(self, recipe: Recipe) -> str:
+        """What sets the recipe apart from the nearest existing result of its stage."""
+        wanted = flatten(dataclasses.asdict(recipe))
+        nearest: dict[str, tuple] | None = None
+        for path in sorted((self.root / recipe.stage).glob("*/recipe.json")):
+            there = flatten(json.loads(path.read_text()))
+            differs = {
+                k: (wanted.get(k), there.get(k)) for k in wanted.keys() | there.keys() if wanted.get(k) != there.get(k)
+            }
+            if nearest is None or len(differs) < len(nearest):
+                nearest = differs
+        if nearest is None:
+            return "first of its kind"
+        told = [f"{key}={_short(new)} (was {_short(old)})" for key, (new, old) in sorted(nearest.items())]
+        return "differs in " + ", ".join(told[:4]) + (f" and {len(told) - 4} more" if len(told) > 4 else "")
+
+    def results(self) -> Iterator[Result]:
+        """All finished results, stage by stage."""
+        for path in sorted(self.root.glob("*/*/manifest.json")):
+            if path.parent.parent.name not in ("work", "locks", "rows"):
+                yield load(path.parent)
+
+    def write_row(self, name: str, row: dict[str, Any]) -> Path:
+        """File one job's numbers under rows/<name>.json; the same job writes the same file."""
+        path = self.root / "rows" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, row)
+        return path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows, each with its own file name under "row"."""
+        return [json.loads(p.read_text()) | {"row": p.stem} for p in sorted((self.root / "rows").glob("*.json"))]
+
+
+def load(home: Path) -> Result:
+    """Read a finished result's recipe and manifest."""
+    return Result(
+        home, json.loads((home / "recipe.json").read_text()), json.loads((home / "manifest.json").read_text())
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write by a temporary name, flush to disk, rename: a reader sees the old file or the new one, never half."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(part, "w") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file that is written while we read: none if there is no file, no half line at its end."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def hashed_files(folder: Path) -> Iterator[str]:
+    """Relative names of the files that a manifest lists."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.name.startswith("."):  # what a kill in the middle of write_json has left
+            continue
+        if path.is_file() and name.split("/")[0] not in UNHASHED and name not in ("recipe.json", "manifest.json"):
+            yield name
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """SHA-256 and size of one file."""
+    with open(path, "rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+
+
+def check_file(result: Result, name: str, known: dict[str, Any], full: bool = True) -> None:
+    """Raise DamagedResult unless the file is there with its size and (if `full`) its content.
+
+    Files above 1 GiB are compared by size when they are reused and by content in `store verify`.
+    """
+    path = result.path / name
+    if not path.exists():
+        found = "is missing"
+    elif path.stat().st_size != known["bytes"]:
+        found = f"has {path.stat().st_size} bytes, not {known['bytes']}"
+    elif full and describe(path)["sha256"] != known["sha256"]:
+        found = "has changed since it was written (its SHA-256 differs)"
+    else:
+        return
+    root, stage = result.path.parent.parent, result.path.parent.name
+    raise DamagedResult(
+        f"{path} {found}. Remove the result, it will be built again: "
+        f"python -m dataprune.store --root {root} remove {stage}/{result.key}"
+    )
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted keys."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    return {
+        k: v
+        for name, branch in tree.items()
+        for k, v in flatten(branch, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
+    return text[:8] if is_digest else text
+
+
+def _begin_attempt(work: Path) -> None:
+    """Note who builds since when, and that another attempt has begun."""
+    now = time.time()
+    write_json(work / "scratch" / "owner.json", {"host": socket.gethostname(), "pid": os.getpid(), "since": now})
+    attempts = work / "scratch" / "attempts.json"
+    earlier = json.loads(attempts.read_text()) if attempts.exists() else []
+    if earlier:  # the one before us was killed: its last sign of life is the youngest file it left
+        last_sign = max(p.stat().st_mtime for p in work.rglob("*") if p.is_file() and p.name != "owner.json")
+        earlier[-1]["end"] = max(earlier[-1]["start"], last_sign)
+    write_json(attempts, [*earlier, {"start": now}])
+
+
+def _seconds_of_attempts(work: Path) -> float:
+    attempts = json.loads((work / "scratch" / "attempts.json").read_text())
+    return sum(a.get("end", time.time()) - a["start"] for a in attempts)
+
+
+def _owner(work: Path) -> str:
+    try:
+        owner = json.loads((work / "scratch" / "owner.json").read_text())
+    except FileNotFoundError:  # it has only just begun, or has just finished
+        return "another process"
+    since = time.strftime("%H:%M", time.localtime(owner["since"]))
+    return f"{owner['host']}:{owner['pid']}, which has been building it since {since}"

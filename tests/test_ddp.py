@@ -1,0 +1,73 @@
+"""Two real processes (gloo) on the CPU: the same numbers as one, also in a sweep that mixes device counts."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from dataprune.errors import ConfigError
+from tests.test_kill import start, wait_for
+
+# no batch norm: its statistics are each process's own, so two processes would train another model
+JOB = [
+    "method=forgetting", "target=none", "baselines=none", "run.report=false", "run.threads=1", "run.accelerator=cpu",
+    "source.reader.per_class=10", "source.reader.test_per_class=2", "surrogate.model.norm=group",
+    "pretrain.model.norm=group", "surrogate.epochs=3", "pretrain.epochs=2", "surrogate.batch_size=100",
+]  # fmt: skip
+
+
+def dynamics(folder):
+    (path,) = (p.parent for p in folder.glob("store/train/*/dynamics.json"))
+    unseen = json.loads((path / "dynamics.json").read_text())["unseen"]
+    return {name: np.load(path / f"{name}.npy") for name in ("p_true", "margin", "error", "correct")}, unseen
+
+
+@pytest.mark.parametrize("forward", ["train", "eval"])
+def test_two_processes_record_each_example_once_and_as_one_process_does(tmp_path, forward):
+    words = [*JOB, f"surrogate.record.forward={forward}"]
+    folders = {devices: tmp_path / str(devices) for devices in (1, 2)}
+    for devices, folder in folders.items():
+        folder.mkdir()
+        # 620 examples in batches of 100: the last batch has 20; in eval passes of 512 it has 108
+        assert start(folder, *words, f"run.devices={devices}").wait(240) == 0, (folder / "log0.txt").read_text()
+    (one, unseen_one), (two, unseen_two) = dynamics(folders[1]), dynamics(folders[2])
+    assert unseen_one == unseen_two == {"0": 0, "1": 0, "2": 0}
+    for name in one:
+        # the gradient is summed in another order, so the last digits of the weights differ
+        np.testing.assert_allclose(two[name].astype(float), one[name].astype(float), atol=2e-5, err_msg=name)
+
+
+def test_a_sweep_may_mix_device_counts(tmp_path):
+    sweep = start(tmp_path, "-m", *JOB, "seed=0,1", "run.devices=2,1")
+    assert sweep.wait(240) == 0, (tmp_path / "log0.txt").read_text()
+    rows = [json.loads(p.read_text()) for p in tmp_path.glob("store/rows/*.json")]
+    assert sorted(row["seed"] for row in rows) == [0, 1], "devices are part of no result"
+    assert len(list(tmp_path.glob("store/train/*"))) == 3
+
+
+def test_workers_end_with_their_driver_and_the_next_run_goes_on(tmp_path):
+    words = [*JOB, "run.devices=2", "surrogate.epochs=400"]
+    job = start(tmp_path, *words)
+    wait_for(lambda: list(tmp_path.glob("store/work/train-*/scratch/last.ckpt")))
+    os.kill(job.pid, signal.SIGKILL)  # the driver alone, not its group
+    job.wait()
+    workers = lambda: subprocess.run(["pgrep", "-f", f"dataprune.launch {tmp_path}"], capture_output=True).stdout  # noqa: E731
+    end = time.monotonic() + 30
+    while workers() and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not workers(), "a killed driver must free its devices"
+    again = start(tmp_path, *words, "surrogate.epochs=400")
+    wait_for(lambda: "going on after epoch" in (tmp_path / "log1.txt").read_text())
+    os.killpg(again.pid, signal.SIGTERM)
+    again.wait(60)
+
+
+def test_the_batch_size_is_global_and_must_divide(jobs):
+    from dataprune.data.order import Order
+
+    with pytest.raises(ConfigError, match=r"batch_size=101: expected a multiple of run\.devices=2"):
+        Order(np.arange(500), 101, world=2)

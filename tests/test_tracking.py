@@ -1,0 +1,51 @@
+"""What a job tells: a CSV always, W&B offline when asked, one run a job."""
+
+import csv
+import json
+import subprocess
+import sys
+
+from dataprune.tracking import Tracker
+from tests.conftest import TINY
+
+
+def test_every_epoch_is_in_the_csv(jobs):
+    cfg = jobs.config("method=forgetting")
+    with Tracker(cfg, jobs.folder, "sweep") as tracker:
+        tracker.finish(jobs.run("method=forgetting", "baselines=standard", follow=tracker.follow))
+    with open(jobs.folder / "history.csv") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["epoch"] for line in lines if line["role"] == "surrogate"] == ["0", "1", "2"]
+    assert [line["epoch"] for line in lines if line["role"] == "full.model"] == ["0", "1"]
+    assert all(0 <= float(line["train_top1"]) <= 1 for line in lines)
+
+
+def test_a_found_training_is_told_again(jobs):
+    jobs.run("method=full")
+    told = []
+    jobs.run("method=full", follow=lambda role, line: told.append((role, line["epoch"])))
+    assert told == [("model", 0), ("model", 1), ("adapted", 0), ("adapted", 1)]
+
+
+def inspected(path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(ran.stdout)
+
+
+def test_wandb_offline_gets_a_run_for_each_job_and_one_for_the_report(jobs):
+    jobs.command("-m", *TINY, "method=random,full", "run.logger=wandb", "run.wandb.tags=[mine]", "name=trial", timeout=240)
+    runs = [inspected(p) for p in sorted(jobs.folder.rglob("*.wandb"))]
+    by_name = {run["name"]: run for run in runs}
+    assert set(by_name) == {"random 0.5 seed 0", "full 0.5 seed 0", "trial report"}
+    job = by_name["random 0.5 seed 0"]
+    assert job["state"] == "finished"
+    assert job["config"]["method"]["name"] == "random"
+    assert job["summary"]["method"] == "random"
+    assert 0 <= job["summary"]["target_top1"] <= 1
+    assert job["summary"]["model/epoch"] == 1
+    assert job["summary"]["images_seen"] == 372
+    pictures = [name for name in by_name["trial report"]["summary"] if name.startswith("report/accuracy")]
+    assert len(pictures) == 2
