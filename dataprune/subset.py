@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dataprune import __version__
-from dataprune.errors import ConfigError, first
+from dataprune.errors import ConfigError, Shown, first, shaped
 
 ARRAYS = ("order", "weights", "classes")
 
@@ -35,7 +35,12 @@ class Subset:
             raise ConfigError("ids", self.ids, "at least one id, sorted, none twice")
         if self.ids[0] < 0 or self.ids[-1] >= self.n:
             wrong = self.ids[(self.ids < 0) | (self.ids >= self.n)]
-            raise ConfigError("ids", first(wrong), f"ids of 0 to {self.n - 1}")
+            raise ConfigError("ids", Shown(first(wrong)), f"ids of 0 to {self.n - 1}")
+        for name in ("order", "weights"):
+            if (array := getattr(self, name)) is not None:
+                shaped(name, array, len(self.ids))
+        if self.order is not None and not np.array_equal(np.sort(self.order), self.ids):
+            raise ConfigError("order", Shown("array of other ids"), "the ids of the subset as they were picked")
 
     def save(self, path: Path | str) -> None:
         """Write subset.npz."""
@@ -47,6 +52,8 @@ class Subset:
     def load(cls, path: Path | str, fingerprint: str | None = None) -> "Subset":
         """Read subset.npz; with `fingerprint`, refuse a subset of another data set."""
         with np.load(path, allow_pickle=False) as file:
+            if "ids" not in file or "header" not in file:
+                raise ConfigError("subset", str(path), "a file with ids and header, as Subset.save writes it")
             header = json.loads(str(file["header"]))
             arrays = {name: file[name] for name in ARRAYS if name in file}
             ids = file["ids"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.conftest import ROOT, TINY
 
 MISTAKES = [
@@ -18,19 +19,30 @@ MISTAKES = [
     (["run.logger=paper"], "run.logger='paper': expected one of csv, wandb"),
     (["pretrain.iterations=5"], "expected either epochs or pretrain.iterations, and not both"),
     (["method=forgetting", "method.score._target_=dataprune.nope"], "expected a function that exists"),
-    (["method=forgetting", "+method.score.never=1"], "expected one of the constants of dataprune.scores.dynamics.forgetting"),
+    (
+        ["method=forgetting", "+method.score.never=1"],
+        "expected one of the constants of dataprune.scores.dynamics.forgetting",
+    ),
     (["method=dynamic_uncertainty", "method.score.window=20"], "method.score.window=20: expected 2 to 2 (3 epochs"),
     (["method=label_mapping", "target=none"], "expected a target to take it from"),
     (["source=parquet"], "source.path=None: expected the folder or file"),
     (["source=parquet", "source.path=/nowhere/at/all"], "source.path='/nowhere/at/all': expected an existing folder"),
-    (["source=folder", "source.path=empty"], "source.path='empty': expected a folder with data in it; this one is empty"),
+    (
+        ["source=folder", "source.path=empty"],
+        "source.path='empty': expected a folder with data in it; this one is empty",
+    ),
     (["method=nope"], "Could not find 'method/nope'"),
 ]
 
 
 def test_help_teaches_groups_and_commands(jobs):
     text = jobs.command("--help").stdout
-    for words in ("python -m dataprune --multirun +experiment=demo", "method ", "+multirun_templates", "prune_ratio: 0.5"):
+    for words in (
+        "python -m dataprune --multirun +experiment=demo",
+        "method ",
+        "+multirun_templates",
+        "prune_ratio: 0.5",
+    ):
         assert words in text
 
 

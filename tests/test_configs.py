@@ -1,7 +1,5 @@
 """Every YAML file composes, and every `_target_` in it exists and takes its constants."""
 
-from pathlib import Path
-
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf

@@ -15,7 +15,11 @@ LAYERS = {  # file or folder -> height; a module may import those that are lower
     "checks": 6, "rows": 6, "pipeline": 7,
     "tracking": 8, "report": 9, "__main__": 10,
 }  # fmt: skip
-PURE = {"dataprune", "numpy", "numba", "scipy", "faiss", "torch"} | sys.stdlib_module_names - {"os", "logging", "pathlib"}
+PURE = {"dataprune", "numpy", "numba", "scipy", "faiss", "torch"} | sys.stdlib_module_names - {
+    "os",
+    "logging",
+    "pathlib",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -189,7 +189,9 @@ def test_dynamics_without_a_recording_surrogate_are_refused_before_anything_runs
 
 
 def test_a_ratio_that_leaves_fewer_examples_than_classes_is_refused_before_training(jobs):
-    with pytest.raises(ConfigError, match=r"prune_ratio=0\.9: expected 0\.8333 or less: 37 of 372 examples for 62 classes"):
+    with pytest.raises(
+        ConfigError, match=r"prune_ratio=0\.9: expected 0\.8333 or less: 37 of 372 examples for 62 classes"
+    ):
         jobs.run("method=random", "prune_ratio=0.9")
     assert not (jobs.store / "train").exists()
 

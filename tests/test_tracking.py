@@ -36,7 +36,9 @@ def inspected(path):
 
 
 def test_wandb_offline_gets_a_run_for_each_job_and_one_for_the_report(jobs):
-    jobs.command("-m", *TINY, "method=random,full", "run.logger=wandb", "run.wandb.tags=[mine]", "name=trial", timeout=240)
+    jobs.command(
+        "-m", *TINY, "method=random,full", "run.logger=wandb", "run.wandb.tags=[mine]", "name=trial", timeout=240
+    )
     runs = [inspected(p) for p in sorted(jobs.folder.rglob("*.wandb"))]
     by_name = {run["name"]: run for run in runs}
     assert set(by_name) == {"random 0.5 seed 0", "full 0.5 seed 0", "trial report"}

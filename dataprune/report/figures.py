@@ -1,13 +1,12 @@
 """The plots of a report, one function each; all take summary tables or arrays and give a matplotlib figure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dataprune.report.tables import BASELINES
@@ -17,20 +16,24 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 MARKERS = "osD^vPX*<>"
 GREY = "#777777"
 
-plt.rcParams.update(
-    {
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#e6e6e6",
-        "grid.linewidth": 0.8,
-        "axes.axisbelow": True,
-        "legend.frameon": False,
-        "svg.hashsalt": "dataprune",  # the same plot is the same file
-        "figure.constrained_layout.use": True,
-    }
-)
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "dataprune",  # the same plot is the same file
+    "figure.constrained_layout.use": True,
+}
+
+
+def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of this size in inches; without pyplot, so that no window or global state comes into play."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
 
 
 def styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -40,9 +43,10 @@ def styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
     return chosen | {m: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, m in enumerate(rest)}
 
 
+@matplotlib.rc_context(STYLE)
 def accuracy_by_ratio(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> Figure:
     """Accuracy against prune ratio, one line a method with its standard deviation over seeds; baselines as lines."""
-    figure, axes = plt.subplots(figsize=(7.6, 4.4))
+    figure, axes = _sheet(7.6, 4.4)
     for name, dashes in (("full", (0, ())), ("scratch", (0, (2, 2)))):
         line = part[part.method == name]
         if len(line):
@@ -76,9 +80,10 @@ def accuracy_by_ratio(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> F
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def accuracy_by_cost(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> Figure:
     """Accuracy against all that was paid for it: surrogate, signals, score, selection, training and transfer."""
-    figure, axes = plt.subplots(figsize=(7.6, 4.4))
+    figure, axes = _sheet(7.6, 4.4)
     look = look | {"full": ("black", "o"), "scratch": ("black", "d")}
     for method in dict.fromkeys(part.method):
         lines = part[part.method == method].sort_values("total_s")
@@ -111,9 +116,10 @@ def accuracy_by_cost(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> Fi
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def histogram(scores: np.ndarray, kept: np.ndarray, title: str) -> Figure:
     """Distribution of the scores, kept and pruned apart; scores (n,), kept bool (n,)."""
-    figure, axes = plt.subplots(figsize=(4.6, 2.5))
+    figure, axes = _sheet(4.6, 2.5)
     low, high = np.quantile(scores, [0.001, 0.999]) if len(scores) > 1000 else (scores.min(), scores.max())
     edges = np.linspace(low, high if high > low else low + 1, 41)
     clipped = np.clip(scores, edges[0], edges[-1])
@@ -132,10 +138,11 @@ def histogram(scores: np.ndarray, kept: np.ndarray, title: str) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def class_ranking(counts: np.ndarray, names: list[str], kept: np.ndarray, title: str, most: int = 30) -> Figure:
     """Scores of the best source classes in rank order; counts (classes,), kept class ids."""
     order = np.argsort(-counts, kind="stable")[: min(most, len(counts))]
-    figure, axes = plt.subplots(figsize=(7.6, 2.4))
+    figure, axes = _sheet(7.6, 2.4)
     colours = ["#0072B2" if c in set(kept.tolist()) else "#c9c9c9" for c in order]
     axes.bar(range(len(order)), counts[order], color=colours)
     long = max(len(names[c]) for c in order) > 3
@@ -146,6 +153,7 @@ def class_ranking(counts: np.ndarray, names: list[str], kept: np.ndarray, title:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def montage(images: np.ndarray, maximum: int, captions: Sequence[str], columns: int = 16) -> Figure:
     """Images uint8 (n, h, w, c) in a grid, a caption below each."""
     n, height, width, channels = images.shape
@@ -155,7 +163,7 @@ def montage(images: np.ndarray, maximum: int, captions: Sequence[str], columns: 
     gap, below = max(1, width // 8), 0.34  # pixels between tiles; room for a caption, in tile heights
     step_y, step_x = height + round(height * below) + gap, width + gap
     page = np.ones((rows * step_y, columns * step_x, channels))
-    figure, axes = plt.subplots(figsize=(columns * 0.62, rows * 0.62 * step_y / step_x))
+    figure, axes = _sheet(columns * 0.62, rows * 0.62 * step_y / step_x)
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         y, x = i // columns * step_y, i % columns * step_x
         page[y : y + height, x : x + width] = image / maximum

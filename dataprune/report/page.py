@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from dataprune import __version__
@@ -22,7 +22,7 @@ from dataprune.store import Store, load
 log = logging.getLogger(__name__)
 SHOWN = 32  # pictures in a montage
 
-STYLE = """
+CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1060px; margin: 2em auto; padding: 0 1.2em }
 h1 { font-size: 1.6em; margin-bottom: 0 } h2 { font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ddd }
 h3 { font-size: 1.05em; margin: 1.4em 0 .3em } p.note { color: #555; font-size: .92em; max-width: 75ch }
@@ -57,16 +57,17 @@ class Page:
     def figure(self, drawn: Figure, name: str, *, bitmap: bool = False) -> None:
         """Append a figure: as SVG, or as PNG where it holds pictures."""
         path = self.folder / f"{re.sub('[^a-z0-9.]+', '_', name.lower())}.png"
-        drawn.savefig(path, dpi=130)
+        with matplotlib.rc_context(figures.STYLE):
+            drawn.savefig(path, dpi=130)
         self.pictures.append(path)
         if bitmap:
             data = b64encode(path.read_bytes()).decode()
             self.add(f'<img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
         else:
             buffer = io.StringIO()
-            drawn.savefig(buffer, format="svg", metadata={"Date": None})
+            with matplotlib.rc_context(figures.STYLE):
+                drawn.savefig(buffer, format="svg", metadata={"Date": None})
             self.add(buffer.getvalue()[buffer.getvalue().index("<svg") :])
-        plt.close(drawn)
 
     def write(self, title: str) -> Path:
         """The page as report.html."""
@@ -74,7 +75,7 @@ class Page:
         path = self.folder / "report.html"
         path.write_text(
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-            f"<style>{STYLE}</style><body>{body}</body></html>"
+            f"<style>{CSS}</style><body>{body}</body></html>"
         )
         return path
 

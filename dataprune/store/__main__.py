@@ -77,8 +77,9 @@ def _verify(store: Store, args: argparse.Namespace) -> int:
 
 
 def _remove(store: Store, args: argparse.Namespace) -> int:
-    for result in [_pick(store, name) for name in args.result]:  # all names are looked up before anything goes
-        shutil.rmtree(result.path)
+    found = [_pick(store, name) for name in args.result]  # all names are looked up before anything goes
+    for path, result in {r.path: r for r in found}.items():
+        shutil.rmtree(path)
         print(f"removed {_name(result)}")
     return 0
 
@@ -97,7 +98,7 @@ def _gc(store: Store, args: argparse.Namespace) -> int:
 
 
 def _pick(store: Store, name: str) -> Result:
-    found = [r for r in store.results() if _name(r) == name or r.key.startswith(name.rsplit("/", 1)[-1])]
+    found = [r for r in store.results() if (_name(r) if "/" in name else r.key).startswith(name)]
     if len(found) != 1:
         what = "no such result" if not found else "several results begin so: " + ", ".join(map(_name, found))
         raise LookupError(f"{name}: {what}; `list` shows what is there")

@@ -107,9 +107,12 @@ def test_there_is_nothing_before_the_manifest(store):
 
 
 def test_a_stage_that_fails_leaves_its_work_and_no_result(store):
-    with pytest.raises(ZeroDivisionError), store.building(RECIPE, say=print) as work:
+    def stage(work):
         (work / "scratch" / "last.ckpt").write_text("epoch 3")
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), store.building(RECIPE, say=print) as work:
+        stage(work)
     assert store.find(RECIPE) is None
     with store.building(RECIPE, say=print) as again:
         assert (again / "scratch" / "last.ckpt").read_text() == "epoch 3"
@@ -209,7 +212,7 @@ def test_a_miss_says_what_differs_from_the_nearest_result(store):
     assert store.why_missed(near) == "differs in config.epochs=4 (was 3), inputs.examples=cdcdcdcd (was abababab)"
     other = replace(RECIPE, config={"epochs": 3, "optimizer": {"lr": 0.1}, "clip": 1})
     assert store.why_missed(other) == "differs in config.clip=1 (was None)"
-    many = replace(RECIPE, config={name: 1 for name in "abcdef"})
+    many = replace(RECIPE, config=dict.fromkeys("abcdef", 1))
     assert store.why_missed(many).endswith("config.d=1 (was None) and 4 more")
     assert store.why_missed(replace(RECIPE, stage="score")) == "first of its kind"
 
