@@ -49,6 +49,8 @@ class Recorder:
         self.epoch: int | None = None
         self.rows: torch.Tensor | None = None  # float32 (4, n) on the device of the logits, NaN = not seen yet
         self.full: torch.Tensor | None = None  # float16 (n, classes)
+        self.firsts = torch.empty(0)  # int64 (n,), how many of this epoch had been taken in before an example came
+        self.taken = 0  # of this epoch
         header = {"n": n, "epochs": epochs, "n_classes": n_classes, "fingerprint": fingerprint}
         if self._is_writer:
             self._open(header)
@@ -93,16 +95,22 @@ class Recorder:
             self.flush()
             self._begin(epoch, ids, logits, labels)
         assert self.rows is not None
+        device = logits.device
+        ids, labels = ids.to(device, torch.int64), labels.to(device, torch.int64)  # uint8 ids would be a mask
         if real is not None:
+            real = real.to(device)
             ids, logits, labels = ids[real], logits[real], labels[real]
-        ids, labels = ids.to(logits.device), labels.to(logits.device)
         with torch.no_grad():
             values, p = quantities(logits.detach(), labels)
-            there = self.rows[:, ids]
-            seen = ~there[3].isnan()  # `correct` is never NaN once written, the others may be if the logits were
-            self.rows[:, ids] = torch.where(seen, there, values)
+            # the place in this batch where each example came first, negative = in an earlier batch: repeats then write
+            # the same value, in whatever order a device writes them
+            places = torch.arange(self.taken, self.taken + len(ids), device=device)
+            place = self.firsts.scatter_reduce_(0, ids, places, "amin")[ids] - self.taken
+            seen, place = place < 0, place.clamp_min(0)
+            self.rows[:, ids] = torch.where(seen, self.rows[:, ids], values[:, place])
             if self.full is not None:
-                self.full[ids] = torch.where(seen[:, None], self.full[ids], p.half())
+                self.full[ids] = torch.where(seen[:, None], self.full[ids], p.half()[place])
+        self.taken += len(ids)
 
     def _begin(self, epoch: int, ids: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Check an epoch's first batch and clear the buffers. Later batches are not checked: it would cost a sync."""
@@ -119,6 +127,8 @@ class Recorder:
                 raise ConfigError(name, Shown(f"{low} to {high}"), f"0 to {end - 1}")
         self.epoch = epoch
         self.rows = torch.full((4, self.n), torch.nan, device=logits.device)
+        self.firsts = torch.full((self.n,), torch.iinfo(torch.int64).max, device=logits.device)
+        self.taken = 0
         if self.n_classes:
             self.full = torch.full((self.n, self.n_classes), torch.nan, dtype=torch.float16, device=logits.device)
 
@@ -178,8 +188,8 @@ def quantities(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor
     at = labels[:, None]
     p_true = p.gather(1, at)[:, 0]
     others = p.scatter(1, at, 0.0)
-    # summed without the true class: 1 + sum(p^2) - 2 p_true would lose its digits for well-learned examples
-    error = (others.square().sum(1) + (1 - p_true).square()).sqrt()
+    # from the other classes alone: 1 - p_true has hardly a digit left for well-learned examples
+    error = (others.square().sum(1) + others.sum(1).square()).sqrt()
     correct = (logits.argmax(1) == labels).float()
     return torch.stack([p_true, p_true - others.amax(1), error, correct]), p
 

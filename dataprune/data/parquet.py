@@ -44,6 +44,9 @@ def _split(files: list[Path], image: str, label: str) -> Split:
         for column in (image, label):
             if column not in there:
                 raise ConfigError("path", str(file), f"a column {column!r}; it has {', '.join(there)}")
+        kind = _bytes_type(pq.read_schema(file).field(image).type)
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise ConfigError("path", str(file), f"encoded images in column {image!r}, not {kind}")
     labels = np.concatenate([pq.read_table(file, columns=[label])[label].to_numpy() for file in files])
     if labels.dtype.kind not in "iu":
         raise ConfigError("path", str(files[0]), f"integer labels in column {label!r}, not {labels.dtype}")
@@ -58,11 +61,22 @@ class _Column:
 
     def __iter__(self) -> Iterator[bytes]:
         for file in self.files:
+            row = 0
             for batch in pq.ParquetFile(file).iter_batches(256, columns=[self.column]):
                 values: Any = batch.column(self.column)
                 if pa.types.is_struct(values.type):
                     values = values.field("bytes")
-                yield from values.to_pylist()
+                for row, image in enumerate(values.to_pylist(), row):
+                    if image is None:  # Hugging Face keeps the path alone of a set that was saved without its files
+                        raise ConfigError("path", str(file), f"an image in each row; row {row} has none")
+                    yield image
+                row += 1
+
+
+def _bytes_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a column, or of the field `bytes` in it."""
+    at = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
+    return kind.field(at).type if at >= 0 else kind
 
 
 def _names(files: list[Path], column: str) -> list[str]:

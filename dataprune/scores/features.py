@@ -11,6 +11,7 @@ import numpy as np
 from dataprune.errors import ConfigError, Shown, class_labels, first, one_of, whole_number
 from dataprune.scores.blocks import spans
 from dataprune.scores.prototypes import class_means, class_medians, feature_rows
+from dataprune.scores.prototypes import clusters as k_means
 
 
 def distance_to_center(features: np.ndarray, labels: np.ndarray, *, center: str = "median") -> np.ndarray:
@@ -87,6 +88,18 @@ def semdedup(embeddings: np.ndarray, centers: np.ndarray, assignment: np.ndarray
         furthest_first = np.argsort(-distances, kind="stable")
         scores[ids[furthest_first]] = -_similarity_to_earlier(unit[furthest_first])
     return scores
+
+
+def clustered_semdedup(embeddings: np.ndarray, *, clusters: int, seed: int = 0) -> np.ndarray:
+    """`semdedup` after k-means on the embeddings scaled to length 1, as the paper clusters them.
+
+    embeddings: (n, d). clusters: 1 to n. The same seed gives the same clusters. Returns float32 (n,), -1 to 0.
+    """
+    rows = feature_rows("embeddings", embeddings)
+    unit = np.concatenate([_unit("embeddings", rows[ids], np.arange(ids.start, ids.stop)) for ids, _ in _blocks(rows)])
+    clusters = whole_number("clusters", clusters, 1, len(unit), "one centre an example at most")
+    centers, assignment = k_means(unit, clusters, np.random.default_rng(seed))
+    return semdedup(unit, centers, assignment)
 
 
 def _similarity_to_earlier(unit: np.ndarray) -> np.ndarray:

@@ -43,13 +43,9 @@ def _correct(folder: Path) -> np.ndarray:
 
 
 def _mean_p_true(folder: Path) -> np.ndarray:
-    p_true = np.load(folder / "p_true.npy", mmap_mode="r")
-    total, seen = np.zeros(p_true.shape[1]), np.zeros(p_true.shape[1], np.int64)
-    for row in p_true:
-        there = ~np.isnan(row)
-        total[there] += row[there]
-        seen += there
-    return np.divide(total, seen, out=np.zeros_like(total), where=seen > 0).astype(np.float32)
+    from dataprune.scores.dynamics import p_mean  # brings numba; most jobs only look names up in this table
+
+    return p_mean(np.load(folder / "p_true.npy", mmap_mode="r"))
 
 
 def _softmax(folder: Path) -> np.ndarray:
@@ -64,6 +60,12 @@ def _predictions(folder: Path) -> np.ndarray:
 
 def _mean_probability(folder: Path) -> np.ndarray:
     return _softmax(folder).mean(0)
+
+
+def _residuals(folder: Path) -> np.ndarray:
+    residuals = _softmax(folder)
+    residuals[np.arange(len(residuals)), np.load(folder / "labels.npy")] -= 1
+    return residuals
 
 
 def _labels(folder: Path) -> np.ndarray:
@@ -85,6 +87,7 @@ ARRAYS = {
     ),
     "logits": Array("signals", "float32 (n, classes)", "of the trained surrogate, eval mode", _mapped("logits")),
     "probabilities": Array("signals", "float32 (n, classes)", "softmax of logits", _softmax),
+    "residuals": Array("signals", "float32 (n, classes)", "probabilities minus onehot", _residuals),
     "features": Array("signals", "float32 (n, d)", "what the surrogate's head sees", _mapped("features")),
     "embeddings": Array("signals", "float32 (n, d)", "another name of features", _mapped("features")),
     "source_features": Array("signals", "float32 (n, d)", "another name of features", _mapped("features")),

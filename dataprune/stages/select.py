@@ -41,14 +41,15 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     if classes is not None:
         np.save(work / "classes.npy", np.sort(classes))
     if weights is not None:
-        np.save(work / "weights.npy", weights[np.argsort(order)])
+        weights = weights[np.argsort(order)].astype(np.float32)
+        np.save(work / "weights.npy", weights)
     (work / "export").mkdir(exist_ok=True)
     subset = Subset(
         ids,
         len(examples),
         examples.fingerprint,
         order=order if classes is None else None,
-        weights=None if weights is None else weights[np.argsort(order)],
+        weights=weights,
         classes=classes,
         header={"method": config.method, "prune_ratio": config.prune_ratio, "seed": config.seed},
     )
@@ -95,7 +96,8 @@ def _picker(config: SelectConfig, inputs: dict[str, Path], n: int) -> Callable[[
 
     def pick(pool: np.ndarray, count: int) -> Picks:
         filled = given | {"budget": count, "k": count, "n": len(pool)}
-        everything = arrays | {name: value for name, value in filled.items() if name in takes.required - arrays.keys()}
+        open_names = takes.required - arrays.keys() - constants.keys()
+        everything = arrays | {name: value for name, value in filled.items() if name in open_names}
         if len(pool) < n:
             everything = {name: _rows(value, pool, n) for name, value in everything.items()}
         try:

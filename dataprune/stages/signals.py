@@ -1,7 +1,7 @@
 """Stage signals: outputs of a frozen model for every example of a split, one pass, eval mode, not augmented.
 
 Inputs: `model` (train or adopt), `examples` (index). Files: logits.npy float32 (n, classes), features.npy float32
-(n, d): those that `arrays` asks for.
+(n, d): those that `arrays` asks for; labels.npy int64 (n,).
 """
 
 from pathlib import Path
@@ -38,4 +38,5 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
         at += len(features)
     for array in arrays.values():
         array.flush()
+    np.save(work / "labels.npy", examples.labels)
     return {name: list(array.shape) for name, array in arrays.items()} | {"images_seen": n}

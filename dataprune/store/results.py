@@ -236,7 +236,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file that is written while we read: no file, no lines; a half line at its end is none."""
+    """The lines of a JSON-lines file that is written while we read: none without a file, no half line at its end."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 

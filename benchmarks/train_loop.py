@@ -1,0 +1,132 @@
+"""The train stage beside a plain PyTorch loop: the same network, loader, optimiser and schedule.
+
+    python benchmarks/train_loop.py [--small]
+
+Each figure is the cost of one more step: (time of 2k steps - time of k steps) / k, so that set-up and the final save, which
+are printed apart, do not count. The variants take turns (A B C A B C ...), the table shows medians over the rounds.
+Also: microseconds an image of the memory loader, and float32 against bfloat16.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from timing import machine
+
+from dataprune.config import AugmentConfig, DataConfig, RecordConfig, RunConfig, TrainConfig
+from dataprune.data.examples import Dataset, Examples, Split
+from dataprune.data.loaders import MemoryLoader
+from dataprune.data.order import Order
+from dataprune.stages import index, train
+from dataprune.store import write_json
+
+N, BATCH = 4096, 128
+CONFIG = TrainConfig(
+    model={"_target_": "dataprune.models.networks.resnet", "width": 8, "blocks": [1, 1, 1, 1]},
+    optimizer={"_target_": "torch.optim.SGD", "lr": 0.05, "momentum": 0.9},
+    schedule={"_target_": "dataprune.models.schedules.cosine"},
+    batch_size=BATCH,
+    augment=AugmentConfig(crop_padding=4, flip=True),
+)
+RUN = RunConfig(accelerator="cpu", progress=False)
+
+
+def noise(n: int = N) -> Dataset:
+    """Random 32-pixel images of ten classes."""
+    rng = np.random.default_rng(0)
+    split = Split(rng.integers(0, 256, (n, 32, 32, 3), np.uint8), rng.integers(0, 10, n))
+    return Dataset([str(c) for c in range(10)], {"train": split, "test": split})
+
+
+def stage(examples: Path, config: TrainConfig, steps: int) -> float:
+    """Wall seconds of the train stage."""
+    with tempfile.TemporaryDirectory() as work:
+        (Path(work) / "scratch").mkdir()
+        start = time.perf_counter()
+        train.run(replace(config, iterations=steps), {"examples": examples}, Path(work), RUN, "benchmark")
+        return time.perf_counter() - start
+
+
+def plain(examples: Path, config: TrainConfig, steps: int) -> float:
+    """Wall seconds of a loop without Lightning, callbacks or checkpoints."""
+    start = time.perf_counter()
+    training = train.Training(replace(config, iterations=steps), {"examples": examples}, examples, RUN, "plain")
+    network, done, epoch = training.network(), 0, 0
+    loader = training._loader(network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    while done < steps:
+        loader.set_epoch(epoch)
+        for batch in loader:
+            for group in optimizer.param_groups:
+                group["lr"] = 0.025 * (1 + np.cos(np.pi * done / steps))
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+                logits = network(batch["x"])
+            torch.nn.functional.cross_entropy(logits.float(), batch["y"]).backward()
+            optimizer.step()
+            done += 1
+            if done == steps:
+                break
+        epoch += 1
+    return time.perf_counter() - start
+
+
+def loader_cost(examples: Path) -> float:
+    """Microseconds an image: gather, reflect-pad crop, flip, normalise."""
+    order = Order(np.arange(N), BATCH)
+    loader = MemoryLoader(Examples(examples, "train"), order, padding=4, flip=True)
+    for _ in loader:
+        pass
+    start = time.process_time()
+    for _ in range(5):
+        for _ in loader:
+            pass
+    return (time.process_time() - start) / 5 / N * 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="a minute instead of several")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    steps, rounds = (32, 3) if args.small else (96, 7)
+    with tempfile.TemporaryDirectory() as folder:
+        examples = Path(folder)
+        config = DataConfig(name="noise", reader={"_target_": f"{__name__}.noise"})
+        index.run(config, {}, examples, RUN, "source")
+        write_json(examples / "manifest.json", {"digest": "0" * 64})
+        record = replace(CONFIG, record=RecordConfig(forward="train"))
+        half = replace(CONFIG, precision="bfloat16")
+        variants = {
+            "plain loop": (plain, CONFIG),
+            "train stage": (stage, CONFIG),
+            "train stage, dynamics recorded": (stage, record),
+            "plain loop, bfloat16": (plain, half),
+            "train stage, bfloat16": (stage, half),
+        }
+        for run, variant in variants.values():
+            run(examples, variant, 4)  # warm up
+        a_step: dict[str, list[float]] = {name: [] for name in variants}
+        fixed: dict[str, list[float]] = {name: [] for name in variants}
+        for _ in range(rounds):
+            for name, (run, variant) in variants.items():
+                short, long = run(examples, variant, steps), run(examples, variant, 2 * steps)
+                a_step[name].append((long - short) / steps)
+                fixed[name].append(2 * short - long)
+        print(machine())
+        print(f"{'':34}{'ms a step':>10}{'over plain':>12}{'fixed s':>9}")
+        for name in variants:
+            base = statistics.median(a_step["plain loop, bfloat16" if "bfloat16" in name else "plain loop"])
+            cost = statistics.median(a_step[name])
+            print(f"{name:34}{cost * 1e3:10.2f}{cost / base - 1:12.1%}{statistics.median(fixed[name]):9.2f}")
+        print(f"memory loader: {loader_cost(examples):.1f} us an image (crop, flip, normalise; 32 px)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Which examples a step sees depends on (seed, epoch) alone, not on what ran before nor on the number of processes."""
+
+import numpy as np
+import pytest
+
+from dataprune.data.order import Order, epoch_rng
+from dataprune.errors import ConfigError
+
+IDS = np.array([3, 4, 8, 9, 11, 20, 21])
+
+
+def test_an_epoch_is_a_permutation_that_seed_and_epoch_give():
+    order = Order(IDS, 2, seed=5)
+    later = order.epoch(3)
+    assert sorted(later) == sorted(IDS)
+    list(order.batches(0))
+    np.testing.assert_array_equal(order.epoch(3), later)
+    np.testing.assert_array_equal(Order(IDS, 4, seed=5).epoch(3), later)
+    assert not np.array_equal(order.epoch(2), later)
+    assert not np.array_equal(Order(IDS, 2, seed=6).epoch(3), later)
+
+
+def test_the_order_of_the_first_epoch_stays_what_it_is():
+    """If this fails, every model trains on another order than it did."""
+    assert Order(np.arange(8), 4, seed=0).epoch(0).tolist() == [2, 4, 3, 6, 5, 0, 1, 7]
+
+
+def test_order_and_augmentation_draw_from_streams_of_their_own():
+    draws = {epoch_rng(*words).integers(2**60) for words in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]}
+    assert len(draws) == 4
+
+
+def test_a_clean_pass_keeps_the_order():
+    order = Order(IDS[::-1], 3, shuffle=False)
+    assert [b.ids.tolist() for b in order.batches(1)] == [[21, 20, 11], [9, 8, 4], [3]]
+
+
+def test_the_last_batch_is_smaller_and_none_is_dropped():
+    order = Order(IDS, 3, seed=1)
+    batches = list(order.batches(2))
+    assert [len(b.ids) for b in batches] == [3, 3, 1]
+    assert len(batches) == order.steps == 3
+    assert [b.total for b in batches] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate([b.ids for b in batches]), order.epoch(2))
+    np.testing.assert_array_equal(np.concatenate([b.places for b in batches]), np.arange(7))
+    assert all(b.real.all() for b in batches)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("n", [6, 7, 8, 13])
+def test_processes_share_each_global_batch(world, n):
+    ids = np.arange(100, 100 + n)
+    whole = list(Order(ids, 6, seed=1).batches(4))
+    shares = [list(Order(ids, 6, seed=1, rank=r, world=world).batches(4)) for r in range(world)]
+    for step, batch in enumerate(whole):
+        mine = [s[step] for s in shares]
+        assert len({len(b.ids) for b in mine}) == 1, "a process that is done early would wait for ever"
+        real = np.concatenate([b.ids[b.real] for b in mine])
+        assert sorted(real) == sorted(batch.ids)
+        assert all(set(b.ids) <= set(batch.ids) for b in mine), "what fills up is of the same step"
+        assert {b.total for b in mine} == {batch.total}
+        for b in mine:
+            np.testing.assert_array_equal(b.ids, Order(ids, 6, seed=1).epoch(4)[b.places])
+
+
+def test_a_batch_smaller_than_the_processes_still_gives_each_one_example():
+    shares = [next(iter(Order(np.array([9]), 3, rank=r, world=3).batches(0))) for r in range(3)]
+    assert [s.ids.tolist() for s in shares] == [[9]] * 3
+    assert [s.real.tolist() for s in shares] == [[True], [False], [False]]
+
+
+def test_fresh_subsets_are_disjoint_until_too_few_are_left():
+    """RS2 without replacement: 7 ids give two subsets of 3, then a new permutation."""
+    order = Order(IDS, 2, seed=0, fresh=3)
+    assert (order.length, order.steps) == (3, 2)
+    epochs = [order.epoch(e) for e in range(8)]
+    for a, b in zip(epochs[::2], epochs[1::2], strict=True):
+        assert len(set(a) | set(b)) == 6
+    assert set(np.concatenate(epochs)) == set(IDS)
+    assert len({tuple(e) for e in epochs}) == 8
+    assert sum(len(b.ids) for b in order.batches(5)) == 3
+    np.testing.assert_array_equal(Order(IDS, 2, seed=0, fresh=3).epoch(5), epochs[5])
+
+
+def test_fresh_subsets_of_everything_are_whole_epochs():
+    assert sorted(Order(IDS, 2, fresh=7).epoch(3)) == sorted(IDS)
+
+
+@pytest.mark.parametrize("fresh", [0, 8])
+def test_fresh_subsets_that_cannot_be_are_refused(fresh):
+    with pytest.raises(ConfigError, match=rf"^fresh={fresh}: expected 1 to 7 examples an epoch"):
+        Order(IDS, 2, fresh=fresh)
+
+
+def test_a_batch_must_be_shared_out_evenly():
+    with pytest.raises(ConfigError, match=r"^batch_size=5: expected a multiple of run\.devices=2"):
+        Order(IDS, 5, world=2)
