@@ -28,7 +28,8 @@ CANVAS = 96  # pixels a side while drawing
 def read(per_class: int = 160, test_per_class: int = 20, seed: int = 0) -> Dataset:
     """Draw `per_class` training and `test_per_class` test images of each character, 8x8 with values 0 to 16.
 
-    Font, shear, rotation and stroke threshold are drawn by `seed`.
+    Font, shear, rotation, stroke threshold and the order of the examples are drawn by `seed`. The order matters: ids
+    break ties, and ids sorted by class would make whole classes win them.
     """
     rng = np.random.default_rng(seed)
     fonts = _fonts()
@@ -41,9 +42,10 @@ def read(per_class: int = 160, test_per_class: int = 20, seed: int = 0) -> Datas
             names.append(f"{character} {FONTS[font]}")
     drawn, targets = np.stack(images)[..., None], np.array(labels, np.int64)
     is_train = np.arange(len(targets)) % (per_class + test_per_class) < per_class
+    train, test = rng.permutation(np.flatnonzero(is_train)), rng.permutation(np.flatnonzero(~is_train))
     splits = {
         name: Split(drawn[ids], targets[ids], [names[i] for i in ids])
-        for name, ids in (("train", np.flatnonzero(is_train)), ("test", np.flatnonzero(~is_train)))
+        for name, ids in (("train", train), ("test", test))
     }
     return Dataset(list(CHARACTERS), splits, maximum=16)
 

@@ -16,6 +16,7 @@ from dataprune.data.augment import Draws, batch, batch_on_device, normalising_ta
 from dataprune.data.examples import Encoded, Examples
 from dataprune.data.images import decode, random_box, size_of
 from dataprune.data.order import AUGMENT, Batch, Order
+from dataprune.errors import ConfigError
 
 
 class Loader:
@@ -80,6 +81,8 @@ class MemoryLoader(Loader):
         super().__init__(examples, order, weights, device or torch.device("cpu"))
         self.padding, self.flip = padding, flip
         self.images = np.ascontiguousarray(examples.images)  # out of the memory map
+        if padding >= (side := min(self.images.shape[1:3])):
+            raise ConfigError("augment.crop_padding", padding, f"0 to {side - 1}: below the side of the images")
         self.on_device = self.device.type != "cpu"
         if self.on_device:
             self.device_images = torch.from_numpy(self.images).to(self.device)
@@ -138,18 +141,21 @@ class FileLoader(Loader):
         device: torch.device | None = None,
     ) -> None:
         super().__init__(examples, order, weights, device or torch.device("cpu"))
-        pixels = Pixels(examples.encoded(), examples.header["channels"], size, area, flip, order.seed)
-        self.loader: DataLoader = DataLoader(
-            pixels,  # type: ignore[arg-type]
-            batch_sampler=_Shares(self),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=np.stack,
-        )
+        self.pixels = Pixels(examples.encoded(), examples.header["channels"], size, area, flip, order.seed)
+        self.workers = workers
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         table = torch.from_numpy(self.table).to(self.device)
-        for share, pixels in zip(self.order.batches(self.epoch), self.loader, strict=True):
+        # new workers each epoch: those that live on until the loader is collected are waited for, 5 seconds each, when
+        # it is part of a cycle of references, as everything that a trainer has held
+        decoded: DataLoader = DataLoader(
+            self.pixels,  # type: ignore[arg-type]
+            batch_sampler=_Shares(self.order, self.epoch),
+            num_workers=self.workers,
+            collate_fn=np.stack,
+            generator=torch.Generator(),  # the global one is the network's
+        )
+        for share, pixels in zip(self.order.batches(self.epoch), decoded, strict=True):
             every, unchanged = np.arange(len(pixels)), Draws.none(len(pixels))
             if self.device.type == "cpu":
                 x = batch(pixels, every, unchanged, every, self.table)
@@ -162,16 +168,15 @@ class FileLoader(Loader):
 class _Shares:
     """What the workers fetch: (id, place, epoch) of each example. The epoch travels along, so workers keep no state."""
 
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+    def __init__(self, order: Order, epoch: int) -> None:
+        self.order, self.epoch = order, epoch
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        epoch = self.loader.epoch
-        for share in self.loader.order.batches(epoch):
-            yield [(int(i), int(p), epoch) for i, p in zip(share.ids, share.places, strict=True)]
+        for share in self.order.batches(self.epoch):
+            yield [(int(i), int(p), self.epoch) for i, p in zip(share.ids, share.places, strict=True)]
 
     def __len__(self) -> int:
-        return self.loader.order.steps
+        return self.order.steps
 
 
 class Pixels:

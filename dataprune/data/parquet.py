@@ -61,16 +61,17 @@ class _Column:
 
     def __iter__(self) -> Iterator[bytes]:
         for file in self.files:
-            row = 0
-            for batch in pq.ParquetFile(file).iter_batches(256, columns=[self.column]):
-                values: Any = batch.column(self.column)
-                if pa.types.is_struct(values.type):
-                    values = values.field("bytes")
-                for row, image in enumerate(values.to_pylist(), row):
-                    if image is None:  # Hugging Face keeps the path alone of a set that was saved without its files
-                        raise ConfigError("path", str(file), f"an image in each row; row {row} has none")
-                    yield image
-                row += 1
+            for row, image in enumerate(self._values(file)):
+                if image is None:  # Hugging Face keeps the path alone of a set that was saved without its files
+                    raise ConfigError("path", str(file), f"an image in each row; row {row} has none")
+                yield image
+
+    def _values(self, file: Path) -> Iterator[bytes | None]:
+        for batch in pq.ParquetFile(file).iter_batches(256, columns=[self.column]):
+            values: Any = batch.column(self.column)
+            if pa.types.is_struct(values.type):
+                values = values.field("bytes")
+            yield from values.to_pylist()
 
 
 def _bytes_type(kind: pa.DataType) -> pa.DataType:

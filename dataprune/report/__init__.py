@@ -34,7 +34,7 @@ def draw_pending() -> None:
     """Draw the report of every folder that has rows, print its table, and say where it is."""
     for folder, config in pending:
         if config.run.report and any(folder.rglob("rows.json")):
-            from dataprune.report.page import draw  # matplotlib and pandas: only when there is something to draw
+            from dataprune.report.document import draw  # matplotlib and pandas: only when there is something to draw
 
-            draw(folder, Path(config.run.store), config.name, config.run)
+            draw(folder, Path(config.run.store), config.run)
     pending.clear()

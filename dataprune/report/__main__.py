@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from dataprune.report.page import draw
+from dataprune.report.document import draw
 from dataprune.store import Store
 
 
@@ -28,7 +28,7 @@ def main() -> int:
     if not any(json.loads(path.read_text()) for path in folder.rglob("rows.json")):
         print(f"no rows: nothing in {args.folder or args.store} to report on", file=sys.stderr)
         return 1
-    draw(folder, args.store, folder.name)
+    draw(folder, args.store)
     return 0
 
 

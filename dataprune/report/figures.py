@@ -15,6 +15,7 @@ from dataprune.report.tables import BASELINES
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C564B", "#5F9E3F", "#222222")
 MARKERS = "osD^vPX*<>"
 GREY = "#777777"
+Look = dict[str, tuple[str, str]]  # method -> (colour, marker)
 
 STYLE: Any = {
     "font.size": 10,
@@ -36,15 +37,16 @@ def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
+def styles(methods: Sequence[str]) -> Look:
     """method -> (colour, marker), the same in every plot of a report; random selections are grey."""
-    chosen = {"random": (GREY, "o"), "random_classes": (GREY, "s"), "short_full": ("black", "x"), "rs2": (GREY, "+")}
+    chosen = {"random": (GREY, "o"), "random_classes": (GREY, "s"), "random_stratified": ("#aaaaaa", "d")}
+    chosen |= {"short_full": ("black", "x"), "rs2": ("black", "+")}
     rest = [m for m in methods if m not in chosen and m not in BASELINES]
     return chosen | {m: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, m in enumerate(rest)}
 
 
 @matplotlib.rc_context(STYLE)
-def accuracy_by_ratio(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> Figure:
+def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
     """Accuracy against prune ratio, one line a method with its standard deviation over seeds; baselines as lines."""
     figure, axes = _sheet(7.6, 4.4)
     for name, dashes in (("full", (0, ())), ("scratch", (0, (2, 2)))):
@@ -70,7 +72,7 @@ def accuracy_by_ratio(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> F
             linewidth=1.5,
             capsize=3,
             elinewidth=1,
-            linestyle="--" if method in ("short_full", "rs2", "random", "random_classes") else "-",
+            linestyle="--" if look[method][0] in (GREY, "#aaaaaa", "black") else "-",
             label=method.replace("_", " "),
         )
     axes.set_xticks(sorted(part[~part.method.isin(BASELINES)].prune_ratio.unique()))
@@ -81,7 +83,7 @@ def accuracy_by_ratio(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> F
 
 
 @matplotlib.rc_context(STYLE)
-def accuracy_by_cost(part: pd.DataFrame, look: dict[str, tuple[str, str]]) -> Figure:
+def accuracy_by_cost(part: pd.DataFrame, look: Look) -> Figure:
     """Accuracy against all that was paid for it: surrogate, signals, score, selection, training and transfer."""
     figure, axes = _sheet(7.6, 4.4)
     look = look | {"full": ("black", "o"), "scratch": ("black", "d")}
@@ -170,4 +172,35 @@ def montage(images: np.ndarray, maximum: int, captions: Sequence[str], columns: 
         axes.text(x + width / 2, y + height * 1.02, caption, fontsize=6.5, ha="center", va="top")
     axes.imshow(page[..., 0] if channels == 1 else page, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.axis("off")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def matrix(
+    cells: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, low: float, *, values: bool = True
+) -> Figure:
+    """A table of numbers from `low` (-1 or 0) to 1 as colours, with the numbers if they are few."""
+    width, height = 1.9 + 0.46 * len(columns), 1.2 + 0.34 * len(rows)
+    figure, axes = _sheet(min(max(width, 5.6), 11), height)
+    axes.imshow(cells, vmin=low, vmax=1, cmap="RdBu" if low < 0 else "Blues", aspect="auto")
+    axes.set_xticks(range(len(columns)), [name[:20] for name in columns], rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.grid(visible=False)
+    axes.set_title(title, fontsize=10, loc="left")
+    if values:
+        for (y, x), value in np.ndenumerate(cells):
+            dark = abs(value) > 0.6
+            axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def data_map(mean: np.ndarray, spread: np.ndarray, right: np.ndarray) -> Figure:
+    """Mean against standard deviation of p(true class), coloured by the share of epochs that were right; all (n,)."""
+    figure, axes = _sheet(7.6, 4.6)
+    shown = np.random.default_rng(0).permutation(len(mean))[:20_000]  # more points than that hide one another
+    points = axes.scatter(spread[shown], mean[shown], c=right[shown], s=7, cmap="viridis", vmin=0, vmax=1, linewidths=0)
+    figure.colorbar(points, label="share of epochs that were right")
+    axes.set_xlabel("standard deviation of p(true class) over epochs")
+    axes.set_ylabel("mean of p(true class)")
     return figure

@@ -1,13 +1,15 @@
 """Rows of numbers to tables: mean and deviation over seeds, cost, and whether a difference is more than noise."""
 
+import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-GROUP = ["source", "target", "surrogate_model", "model", "transfer"]  # one section of the report each
+SETTING = ["source", "target", "model", "transfer"]  # one section of the report each
 BASELINES = ("full", "scratch")  # of no prune ratio: horizontal lines
 COSTS = ("surrogate_s", "signals_s", "score_s", "select_s", "train_s", "transfer_s", "total_s", "images_seen")
 
@@ -36,7 +38,7 @@ def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Mean, standard deviation (n - 1) and number of seeds for each setting; costs are means."""
-    keys = ["source", "target", "model", "transfer", "level", "method", "trains_on", "prune_ratio"]
+    keys = [*SETTING, "level", "method", "trains_on", "prune_ratio"]
     grouped = table.groupby(keys, sort=False, dropna=False)
     result = grouped.agg(
         seeds=("seed", "nunique"),
@@ -73,6 +75,39 @@ def against_random(table: pd.DataFrame) -> pd.DataFrame:
             lines.append((source, target, model, method, ratio, baseline, gap, error, len(ours), verdict))
     names = ["source", "target", "model", "method", "prune_ratio", "against", "points", "error", "seeds", "verdict"]
     return pd.DataFrame(lines, columns=names)
+
+
+def verdicts(compared: pd.DataFrame) -> list[str]:
+    """One line a comparison with random selection, in words."""
+    if compared.empty:
+        return []
+    lines = ["", "beside random selection at the same level and ratio (difference of the means, its standard error):"]
+    for c in compared.itertuples():
+        numbers = f"{c.points:+5.1f} ±{c.error:.1f} points"
+        start = f"{c.method:22}{c.prune_ratio:7.2f}  {numbers} against {c.against:15}"
+        lines.append(f"{start} {c.seeds} seeds: {c.verdict}")
+    return lines
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure from a paper: top-1 in percent."""
+
+    network: str
+    top1: float
+    reference: str
+
+
+def published(source: str) -> dict[tuple[str, float], Published]:
+    """(method, prune ratio) -> the published figure for this source data set (report/published.csv)."""
+    with open(Path(__file__).with_name("published.csv")) as file:
+        return {
+            (line["method"], round(float(line["prune_ratio"]), 4)): Published(
+                line["network"], float(line["top1"]), line["reference"]
+            )
+            for line in csv.DictReader(file)
+            if line["source"] == source
+        }
 
 
 def percent(mean: float, std: float, seeds: int) -> str:

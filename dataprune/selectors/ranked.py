@@ -4,6 +4,7 @@ Scores are (n,), higher = kept first. Equal scores rank by id, the lower first. 
 int64 ids, as many as the budget says; a budget outside 1..n, NaN and inf raise ConfigError.
 """
 
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -13,16 +14,26 @@ from dataprune.errors import ConfigError, Shown, class_labels, finite, first, ge
 from dataprune.selectors.budget import check_budget
 
 
-def top(scores: np.ndarray, budget: int) -> np.ndarray:
+def top(scores: np.ndarray, budget: int, *, ties: np.ndarray | None = None) -> np.ndarray:
     """The `budget` highest scores, in rank order; equal scores by lower id.
 
-    scores: (n,), finite. Returns int64 (budget,); a smaller budget gives a prefix.
+    scores: (n,), finite. ties: (n,), a second score that orders equal ones, higher first; what is still equal goes by
+    lower id. Returns int64 (budget,); a smaller budget gives a prefix.
+
+    A warning tells when ids alone decide over a tenth of the budget: in a data set that is sorted by class that keeps
+    whole classes and drops others (forgetting counts, of which most are 0, do so).
     """
     scores = _scores(scores)
     budget = check_budget(budget, len(scores))
+    if ties is not None:
+        return np.lexsort([-finite("ties", shaped("ties", ties, len(scores))), -scores])[:budget]
     cut = np.partition(scores, len(scores) - budget)[len(scores) - budget]  # the lowest score that is kept
     above = np.flatnonzero(scores > cut)
-    at_cut = np.flatnonzero(scores == cut)[: budget - len(above)]
+    equal = np.flatnonzero(scores == cut)
+    at_cut = equal[: budget - len(above)]
+    if len(at_cut) < len(equal) and len(at_cut) > budget / 10:
+        text = f"{len(at_cut)} of the {budget} kept are the lowest ids of {len(equal)} examples with score {cut:g}"
+        warnings.warn(f"{text}: give `ties` to order them by another score", stacklevel=2)
     ids = np.sort(np.concatenate([above, at_cut]))
     return ids[np.argsort(-scores[ids], kind="stable")]
 

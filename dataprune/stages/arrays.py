@@ -81,6 +81,9 @@ ARRAYS = {
     "margin": Array("dynamics", "float32 (epochs, n)", "p_true minus the largest other p", _mapped("margin")),
     "correct": Array("dynamics", "bool (epochs, n)", "whether the true class was predicted", _correct),
     "error": Array("dynamics", "float32 (epochs, n)", "||p - onehot||_2, the EL2N norm", _mapped("error")),
+    "doubt": Array(
+        "dynamics", "float32 (n,)", "1 - p_mean, to break ties: harder first", lambda f: 1 - _mean_p_true(f)
+    ),
     "p_mean": Array("dynamics", "float32 (n,)", "mean of p_true over epochs", _mean_p_true),
     "probabilities_by_epoch": Array(
         "dynamics", "float16 (epochs, n, classes)", "if surrogate.record.probabilities", _mapped("probabilities")

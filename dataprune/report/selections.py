@@ -1,0 +1,124 @@
+"""What each method kept and what went: class rankings, pictures, balance of classes, overlap between methods."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dataprune.data.examples import Examples
+from dataprune.report import figures
+from dataprune.report.page import Page
+from dataprune.store import Store
+
+SHOWN = 32  # pictures in a montage
+MOST_CLASSES = 64  # beyond this a class balance is a histogram nobody reads
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One row's subset, with what is needed to show it."""
+
+    method: str
+    prune_ratio: float
+    examples: Examples
+    kept: np.ndarray  # bool (n,)
+    classes: np.ndarray | None  # kept classes in pick order, if whole classes were kept
+    scores: np.ndarray | None  # float32 (n,) or (classes,)
+
+    @classmethod
+    def of_row(cls, store: Store, line: pd.Series) -> "Selection":
+        """Read it from the store by the row's keys."""
+        keys = line["keys"]
+        examples = Examples(store.root / "index" / keys["source"], "train")
+        subset = np.load(store.root / "select" / keys["subset"] / "export" / "subset.npz")
+        kept = np.zeros(len(examples), bool)
+        kept[subset["ids"]] = True
+        scores = np.load(store.root / "score" / keys["scores"] / "scores.npy") if "scores" in keys else None
+        classes = subset.get("classes")
+        return cls(line["method"], line["prune_ratio"], examples, kept, classes, scores)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether pixels are at hand (storage=memory)."""
+        return self.examples.header["storage"] == "memory"
+
+
+def selections(store: Store, lines: pd.DataFrame) -> list[Selection]:
+    """Of every method that selects: the first seed at its largest prune ratio."""
+    chosen = lines[lines.trains_on == "subset"].sort_values(["prune_ratio", "seed"], ascending=[False, True])
+    rows = [chosen[chosen.method == method].iloc[0] for method in sorted(set(chosen.method))]
+    return [Selection.of_row(store, row) for row in rows if "subset" in row["keys"]]
+
+
+def show_selections(page: Page, store: Store, lines: pd.DataFrame) -> None:
+    """A part of the page for every method, then all beside one another."""
+    chosen = selections(store, lines)
+    if not chosen:
+        return
+    page.heading(2, "What is kept, what goes")
+    for selection in chosen:
+        _show(page, selection)
+    examples = [s for s in chosen if s.classes is None]
+    ratio = max((s.prune_ratio for s in examples), default=0)
+    alike = [s for s in examples if s.prune_ratio == ratio]
+    if len(alike) > 1:
+        _compare(page, alike, ratio)
+
+
+def _show(page: Page, selection: Selection) -> None:
+    method, examples, scores = selection.method, selection.examples, selection.scores
+    count = f"{selection.kept.sum():,} of {len(examples):,} examples"
+    page.heading(3, f"{method} at prune ratio {selection.prune_ratio:g}: {count}")
+    if selection.classes is not None:
+        if scores is not None:
+            title = f"{method}: source classes in rank order (blue: kept)"
+            page.figure(figures.class_ranking(scores, examples.classes, selection.classes, title), f"classes {method}")
+        order = "in pick order" if scores is not None else "in random order"
+        page.note(f"Kept, {order}: " + " ".join(examples.classes[c] for c in selection.classes))
+    elif scores is not None:
+        page.figure(figures.histogram(scores, selection.kept, f"{method}: scores"), f"scores {method}")
+    if selection.has_pictures:
+        per_example = scores if selection.classes is None else None
+        for verb, ids in (("kept", np.flatnonzero(selection.kept)), ("pruned", np.flatnonzero(~selection.kept))):
+            if len(ids):
+                shown, how = _extremes(ids, per_example, verb)
+                page.note(f"{verb}, {how}:")
+                page.figure(pictures(examples, shown, per_example), f"{verb} {method}", bitmap=True)
+
+
+def pictures(examples: Examples, ids: np.ndarray, scores: np.ndarray | None) -> figures.Figure:
+    """A montage of these examples: class below each, and the score if there is one an example."""
+    captions = [examples.classes[examples.labels[i]][:10] for i in ids]
+    if scores is not None:
+        captions = [f"{caption} {scores[i]:.3g}" for caption, i in zip(captions, ids, strict=True)]
+    return figures.montage(examples.images[ids], examples.header["maximum"], captions)
+
+
+def _extremes(ids: np.ndarray, scores: np.ndarray | None, verb: str) -> tuple[np.ndarray, str]:
+    """Up to SHOWN of the ids: the highest scores of what is kept, the lowest of what goes, else a random sample."""
+    if scores is None:
+        return np.sort(np.random.default_rng(0).permutation(ids)[:SHOWN]), "a random sample"
+    order = ids[np.argsort(-scores[ids], kind="stable")]
+    if verb == "kept":
+        return order[:SHOWN], "highest scores first (hardest, most uncertain)"
+    return order[::-1][:SHOWN], "lowest scores first"
+
+
+def _compare(page: Page, alike: list[Selection], ratio: float) -> None:
+    """Overlap of the kept sets and their balance of classes."""
+    page.heading(3, f"Side by side at prune ratio {ratio:g}")
+    names = [s.method for s in alike]
+    overlap = np.array([[(a.kept & b.kept).sum() / a.kept.sum() for b in alike] for a in alike])
+    page.figure(
+        figures.matrix(overlap, names, names, "share of the kept set of the row that the column keeps too", 0),
+        "overlap",
+    )
+    page.note(f"Two independent random subsets share {1 - ratio:.2f}.")
+    examples = alike[0].examples
+    if len(examples.classes) <= MOST_CLASSES:
+        sizes = np.bincount(examples.labels, minlength=len(examples.classes))
+        balance = np.array([np.bincount(examples.labels[s.kept], minlength=len(sizes)) / sizes for s in alike])
+        title = "share of each class that is kept"
+        page.figure(
+            figures.matrix(balance, names, examples.classes, title, 0, values=len(sizes) <= 12), "class balance"
+        )

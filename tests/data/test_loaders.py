@@ -1,0 +1,209 @@
+"""Batches from memory, files and vectors: the same examples, the same pixels, the same meaning of weight and scale."""
+
+import gc
+import multiprocessing
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from dataprune.config import DataConfig, RunConfig
+from dataprune.data.augment import Draws, batch
+from dataprune.data.examples import Examples
+from dataprune.data.loaders import FileLoader, MemoryLoader, VectorLoader
+from dataprune.data.order import Order
+from dataprune.errors import ConfigError
+from dataprune.stages import index
+
+N = 10
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """The same ten PNGs of 10x8 pixels, indexed as squares of 8 in memory and as files."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", N), ("test", 2)):
+        for i in range(count):
+            path = root / split / f"class{i % 2}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).save(path)
+    made = {}
+    for storage in ("memory", "files"):
+        made[storage] = tmp_path_factory.mktemp(storage)
+        reader = {"_target_": "dataprune.data.folder.read"}
+        config = DataConfig("x", reader, str(root), 8, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4], storage=storage)
+        index.run(config, {}, made[storage], RunConfig(), "source")
+    return {storage: Examples(folder, "train") for storage, folder in made.items()}
+
+
+def order(batch_size=4, **words):
+    return Order(np.arange(N), batch_size, **words)
+
+
+def same(a, b):
+    """Whether two batches are equal in every part."""
+    assert a.keys() == b.keys()
+    for key in a:
+        if isinstance(a[key], torch.Tensor):
+            torch.testing.assert_close(a[key], b[key], rtol=0, atol=0)
+        else:
+            assert a[key] == b[key], key
+
+
+def test_a_batch_has_its_parts(tables):
+    loader = MemoryLoader(tables["memory"], order(seed=3))
+    loader.set_epoch(2)
+    batches = list(loader)
+    assert len(loader) == len(batches) == 3
+    np.testing.assert_array_equal(torch.cat([b["id"] for b in batches]), order(seed=3).epoch(2))
+    for b in batches:
+        assert b.keys() == {"x", "y", "id", "real", "weight", "scale"}
+        assert (b["x"].dtype, b["x"].shape[1:]) == (torch.float32, (3, 8, 8))
+        assert b["y"].dtype == b["id"].dtype == torch.int64
+        np.testing.assert_array_equal(b["y"], tables["memory"].labels[b["id"]])
+        assert b["real"] is None
+        assert b["weight"] is None
+        assert b["scale"] == 1 / len(b["id"])
+
+
+def test_pixels_are_normalised_by_the_header(tables):
+    b = next(iter(MemoryLoader(tables["memory"], order(shuffle=False))))
+    pixels = torch.from_numpy(tables["memory"].images[:4] / np.float32(255)).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]))
+    torch.testing.assert_close(b["x"], (pixels - mean) / std, rtol=1e-5, atol=1e-6)
+
+
+def test_memory_and_files_give_the_same_clean_pass(tables):
+    memory = MemoryLoader(tables["memory"], order(shuffle=False))
+    files = FileLoader(tables["files"], order(shuffle=False), size=8)
+    for a, b in zip(memory, files, strict=True):
+        same(a, b)
+
+
+def test_workers_change_nothing(tables):
+    """Epoch after epoch, also after an epoch that was broken off."""
+    words = {"size": 6, "area": [0.3, 1.0], "flip": True}
+    alone = FileLoader(tables["files"], order(seed=1), **words)
+    helped = FileLoader(tables["files"], order(seed=1), workers=2, **words)
+    seen = []
+    for epoch in (0, 1, 3):
+        for loader in (alone, helped):
+            loader.set_epoch(epoch)
+        next(iter(helped))
+        batches = list(alone)
+        for a, b in zip(batches, helped, strict=True):
+            same(a, b)
+        seen.append(torch.cat([b["x"] for b in batches]).sum().item())
+    assert len(set(seen)) == 3
+
+
+def test_workers_are_gone_with_the_epoch_and_leave_the_random_state_alone(tables):
+    """Those of a loader that is collected with a cycle of references would each be waited for 5 seconds."""
+    loader = FileLoader(tables["files"], order(), size=8, workers=2)
+    loader.itself = loader
+    before, began = torch.get_rng_state(), time.monotonic()
+    list(loader)
+    next(iter(loader))
+    assert not multiprocessing.active_children()
+    assert torch.equal(torch.get_rng_state(), before)
+    del loader
+    gc.collect()
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("storage", ["memory", "files"])
+def test_augmentation_is_drawn_by_seed_and_epoch(tables, storage):
+    def pixels(seed, epoch):
+        if storage == "memory":
+            loader = MemoryLoader(tables["memory"], order(seed=seed), padding=2, flip=True)
+        else:
+            loader = FileLoader(tables["files"], order(seed=seed), size=8, area=[0.3, 1.0], flip=True)
+        loader.set_epoch(epoch)
+        by_id = {int(i): x for b in loader for i, x in zip(b["id"], b["x"], strict=True)}
+        return torch.stack([by_id[i] for i in range(N)])
+
+    once = pixels(0, 1)
+    assert torch.equal(pixels(0, 1), once)
+    assert not torch.equal(pixels(0, 2), once)
+    assert not torch.equal(pixels(1, 1), once)
+
+
+def test_memory_augments_by_place_in_the_epoch(tables):
+    loader = MemoryLoader(tables["memory"], order(seed=4), padding=1, flip=True)
+    loader.set_epoch(5)
+    examples, draws = tables["memory"], Draws.of_epoch(N, 1, True, 4, 5)
+    ids = order(seed=4).epoch(5)
+    expected = batch(np.asarray(examples.images), ids, draws, np.arange(N), loader.table)
+    assert torch.equal(torch.cat([b["x"] for b in loader]), expected)
+
+
+def test_a_mirrored_file_is_its_picture_mirrored(tables):
+    plain, flipped = (FileLoader(tables["files"], order(N, shuffle=False), size=8, flip=f) for f in (False, True))
+    a, b = next(iter(plain))["x"], next(iter(flipped))["x"]
+    mirrored = [torch.equal(y, x.flip(2)) for x, y in zip(a, b, strict=True)]
+    assert all(m or torch.equal(x, y) for m, x, y in zip(mirrored, a, b, strict=True))
+    assert 0 < sum(mirrored) < N
+
+
+def test_epochs_go_on_where_an_earlier_attempt_stopped(tables):
+    """Lightning counts from 0 in every program; `epochs_done` is added."""
+    whole, rest = (MemoryLoader(tables["memory"], order(seed=1), padding=1) for _ in range(2))
+    whole.set_epoch(3)
+    rest.epochs_done = 2
+    rest.sampler.set_epoch(1)
+    for a, b in zip(whole, rest, strict=True):
+        same(a, b)
+
+
+def test_vectors_are_given_by_id(tables):
+    vectors = torch.arange(N * 3, dtype=torch.float32).view(N, 3)
+    weights = np.linspace(1, 2, N)
+    loader = VectorLoader(tables["memory"], order(seed=2), vectors, weights=weights)
+    images = MemoryLoader(tables["memory"], order(seed=2), weights=weights)
+    for a, b in zip(loader, images, strict=True):
+        assert torch.equal(a["x"], vectors[a["id"]])
+        same(a | {"x": None}, b | {"x": None})
+
+
+def test_reflection_needs_a_picture_larger_than_the_padding(tables):
+    MemoryLoader(tables["memory"], order(), padding=7)
+    with pytest.raises(ConfigError, match=r"^augment\.crop_padding=8: expected 0 to 7: below the side of the images"):
+        MemoryLoader(tables["memory"], order(), padding=8)
+
+
+# weight and scale
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_the_processes_mean_is_that_of_the_global_batch(tables, world, weighted):
+    """DDP averages the gradients of scale * sum(weight * loss): with shares of any size it must be the global mean."""
+    weights = np.linspace(0.5, 1.5, N).astype(np.float32) if weighted else None
+    network = torch.nn.Linear(3 * 64, 2)
+
+    def losses(b):
+        each = F.cross_entropy(network(b["x"].flatten(1)), b["y"], reduction="none")
+        return each if b["weight"] is None else each * b["weight"]
+
+    def gradient(loss):
+        return torch.autograd.grad(loss, network.weight)[0]
+
+    shares = [MemoryLoader(tables["memory"], order(6, rank=r, world=world), weights=weights) for r in range(world)]
+    for whole, *parts in zip(MemoryLoader(tables["memory"], order(6), weights=weights), *shares, strict=True):
+        mean = sum(gradient(losses(b).sum() * b["scale"]) for b in parts) / world
+        torch.testing.assert_close(mean, gradient(losses(whole).mean()))
+
+
+def test_what_only_fills_a_share_up_weighs_nothing(tables):
+    weights = np.full(N, 3.0)
+    for given, real_weight in ((None, 1), (weights, 3)):
+        shares = [list(MemoryLoader(tables["memory"], order(4, rank=r, world=4), weights=given)) for r in range(4)]
+        last = [s[-1] for s in shares]  # two examples for four processes
+        assert [b["real"] if b["real"] is None else b["real"].tolist() for b in last] == [None, None, [False], [False]]
+        assert [b["weight"] if b["weight"] is None else b["weight"].tolist() for b in last[2:]] == [[0], [0]]
+        assert last[0]["weight"] is None if given is None else last[0]["weight"].tolist() == [real_weight]
+        assert {b["scale"] for b in last} == {4 / 2}
