@@ -93,7 +93,7 @@ class Classifier(pl.LightningModule):
         """Set this step's learning rate."""
         optimizer = self.optimizers()
         for group in optimizer.param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.schedule(self.step, group["base_lr"])
+            group["lr"] = float(self.schedule(self.step, group["base_lr"]))  # a checkpoint holds no numpy numbers
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Mean loss of the global batch (this process's part of it)."""

@@ -141,19 +141,26 @@ def timm(in_channels: int, name: str, pretrained: bool = False, **constants: Any
 
     if not is_model(name):
         raise ConfigError("model.name", name, "a timm model (timm.list_models() lists them)")
-    return create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **constants)
+    network = create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **constants)
+    # where a layer follows the pooling (MobileNetV3, VGG), timm's num_features is the width before it
+    network.num_features = getattr(network, "head_hidden_size", network.num_features)
+    return network
 
 
 def torchvision(in_channels: int, name: str, **constants: Any) -> nn.Module:
     """A torchvision classification model (random weights) as a backbone: its last linear layer is taken off."""
-    from torchvision.models import get_model, list_models
+    from torchvision import models
 
-    if name not in list_models():
-        raise ConfigError("model.name", name, "a torchvision model (torchvision.models.list_models() lists them)")
+    if name not in models.list_models(models):
+        expected = "a torchvision classification model (torchvision.models.list_models(torchvision.models) lists them)"
+        raise ConfigError("model.name", name, expected)
     if in_channels != 3:
         raise ConfigError("source.channels", in_channels, "3: torchvision's models take RGB images")
-    network = get_model(name, weights=None, **constants)
-    where, layer = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
+    network = models.get_model(name, weights=None, **constants)
+    linear = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)]
+    if not linear:
+        raise ConfigError("model.name", name, "a model that ends in a linear layer")
+    where, layer = linear[-1]
     parent, _, last = where.rpartition(".")
     setattr(network.get_submodule(parent), last, nn.Identity())
     network.num_features = layer.in_features

@@ -3,6 +3,8 @@
 Inputs: `examples` (index); `scores` (score) and `cut` (score) if the method has them; those that hold the arrays which
 the selector's parameters name. Files: ids.npy int64 sorted; weights.npy float32, one an id, if the method is weighted;
 classes.npy int64 sorted if whole classes are kept; export/subset.npz for other programs.
+
+`select` and `subset_of` are functions of arrays; `python -m dataprune.select` calls them on a user's own.
 """
 
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from dataprune.errors import ConfigError, Shown
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
 from dataprune.selectors.ranked import drop_hardest, quotas
-from dataprune.stages.arrays import ARRAYS, load, wanted
+from dataprune.stages.arrays import load, wanted
 from dataprune.subset import Subset
 from dataprune.targets import check_target
 
@@ -34,40 +36,56 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     """Select and write; returns how much is kept."""
     examples = Examples(inputs["examples"], "train")
     n = len(examples.classes) if config.level == "class" else len(examples)
-    order, weights = select(config, inputs, n, examples.labels)
-    classes = order if config.level == "class" else None
-    ids = np.sort(order) if classes is None else examples_of(classes, examples.labels)
-    np.save(work / "ids.npy", ids)
-    if classes is not None:
-        np.save(work / "classes.npy", np.sort(classes))
-    if weights is not None:
-        weights = weights[np.argsort(order)].astype(np.float32)
-        np.save(work / "weights.npy", weights)
+    arrays = load(wanted(config.function, config.arrays, KEY, FILLED), inputs, KEY)
+    scores, cut = (np.load(inputs[of] / "scores.npy") if of in inputs else None for of in ("scores", "cut"))
+    picks = select(config, n, examples.labels, arrays, scores, cut)
+    subset = subset_of(config, picks, examples.labels, examples.fingerprint)
+    np.save(work / "ids.npy", subset.ids)
+    if subset.classes is not None:
+        np.save(work / "classes.npy", np.sort(subset.classes))
+    if subset.weights is not None:
+        np.save(work / "weights.npy", subset.weights)
     (work / "export").mkdir(exist_ok=True)
-    subset = Subset(
-        ids,
-        len(examples),
-        examples.fingerprint,
+    subset.save(work / "export" / "subset.npz")
+    kept = len(subset.ids)
+    facts = {"kept": kept, "of": len(examples), "prune_ratio_of_examples": 1 - kept / len(examples)}
+    return facts if subset.classes is None else facts | {"classes_kept": len(subset.classes), "classes": n}
+
+
+def subset_of(config: SelectConfig, picks: Picks, labels: np.ndarray, fingerprint: str) -> Subset:
+    """What `select` picked, as a subset of the examples with these labels (n,)."""
+    order, weights = picks
+    classes = order if config.level == "class" else None
+    return Subset(
+        np.sort(order) if classes is None else examples_of(classes, labels),
+        len(labels),
+        fingerprint,
         order=order if classes is None else None,
-        weights=weights,
+        weights=None if weights is None else weights[np.argsort(order)].astype(np.float32),
         classes=classes,
         header={"method": config.method, "prune_ratio": config.prune_ratio, "seed": config.seed},
     )
-    subset.save(work / "export" / "subset.npz")
-    facts = {"kept": len(ids), "of": len(examples), "prune_ratio_of_examples": 1 - len(ids) / len(examples)}
-    return facts if classes is None else facts | {"classes_kept": len(classes), "classes": n}
 
 
-def select(config: SelectConfig, inputs: dict[str, Path], n: int, labels: np.ndarray) -> Picks:
+def select(
+    config: SelectConfig,
+    n: int,
+    labels: np.ndarray,
+    arrays: dict[str, Any],
+    scores: np.ndarray | None = None,
+    cut: np.ndarray | None = None,
+) -> Picks:
     """Cut off the hardest, share the budget out over classes if the method wants that, and pick.
 
-    The budget counts from all n, so a cut does not make the subset smaller.
+    n: examples, or classes where the method is about classes. arrays: the selector's, by parameter. scores: one of
+    each of n; cut: what the cut goes by. The budget counts from all n, so a cut does not make the subset smaller.
     """
     count = budget(config.prune_ratio, n)
-    pick = _picker(config, inputs, n)
+    pick = _picker(config, n, arrays, scores)
     pool = np.arange(n)
     if config.cut_fraction:
-        pool = drop_hardest(np.load(inputs["cut"] / "scores.npy"), config.cut_fraction)
+        assert cut is not None
+        pool = drop_hardest(cut, config.cut_fraction)
         if len(pool) < count:
             expected = f"a fraction that leaves the {count} examples to keep (prune_ratio={config.prune_ratio})"
             raise ConfigError("method.cut.fraction", config.cut_fraction, expected)
@@ -81,18 +99,20 @@ def select(config: SelectConfig, inputs: dict[str, Path], n: int, labels: np.nda
     return np.concatenate([ids for ids, _ in picks]), joined
 
 
-def _picker(config: SelectConfig, inputs: dict[str, Path], n: int) -> Callable[[np.ndarray, int], Picks]:
+def _picker(
+    config: SelectConfig, n: int, arrays: dict[str, Any], scores: np.ndarray | None
+) -> Callable[[np.ndarray, int], Picks]:
     """pick(pool, count): `count` ids of the sorted ids in `pool`."""
     function = get_method(config.function["_target_"])
     constants = {k: v for k, v in config.function.items() if k != "_target_"}
-    takes = check_target(config.function, KEY, FILLED | frozenset(ARRAYS) | frozenset(config.arrays))
-    arrays = load(wanted(config.function, config.arrays, KEY, FILLED), inputs, KEY)
+    takes = check_target(config.function, KEY, FILLED | arrays.keys())
     given: dict[str, Any] = {"rng": np.random.default_rng(config.seed)}
     if {"scores", "frequency"} & takes.required:
-        given["scores"] = given["frequency"] = np.load(inputs["scores"] / "scores.npy")
-        if len(given["scores"]) != n:
+        given["scores"] = given["frequency"] = scores
+        if scores is None or len(scores) != n:
+            found = "nothing" if scores is None else f"{len(scores)} numbers"
             what = f"{n} numbers, one a {config.level} (method.level={config.level})"
-            raise ConfigError("method.score", Shown(f"{len(given['scores'])} numbers"), what)
+            raise ConfigError("method.score", Shown(found), what)
 
     def pick(pool: np.ndarray, count: int) -> Picks:
         filled = given | {"budget": count, "k": count, "n": len(pool)}

@@ -118,13 +118,13 @@ def test_workers_are_gone_with_the_epoch_and_leave_the_random_state_alone(tables
 @pytest.mark.parametrize("storage", ["memory", "files"])
 def test_augmentation_is_drawn_by_seed_and_epoch(tables, storage):
     def pixels(seed, epoch):
+        as_given = order(seed=seed, shuffle=False)  # an example's place is the same in every epoch
         if storage == "memory":
-            loader = MemoryLoader(tables["memory"], order(seed=seed), padding=2, flip=True)
+            loader = MemoryLoader(tables["memory"], as_given, padding=2, flip=True)
         else:
-            loader = FileLoader(tables["files"], order(seed=seed), size=8, area=[0.3, 1.0], flip=True)
+            loader = FileLoader(tables["files"], as_given, size=8, area=[0.3, 1.0], flip=True)
         loader.set_epoch(epoch)
-        by_id = {int(i): x for b in loader for i, x in zip(b["id"], b["x"], strict=True)}
-        return torch.stack([by_id[i] for i in range(N)])
+        return torch.cat([b["x"] for b in loader])
 
     once = pixels(0, 1)
     assert torch.equal(pixels(0, 1), once)

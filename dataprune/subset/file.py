@@ -6,6 +6,7 @@ version.
 """
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,15 @@ class Subset:
     @classmethod
     def load(cls, path: Path | str, fingerprint: str | None = None) -> "Subset":
         """Read subset.npz; with `fingerprint`, refuse a subset of another data set."""
-        with np.load(path, allow_pickle=False) as file:
-            if "ids" not in file or "header" not in file:
-                raise ConfigError("subset", str(path), "a file with ids and header, as Subset.save writes it")
-            header = json.loads(str(file["header"]))
-            arrays = {name: file[name] for name in ARRAYS if name in file}
-            ids = file["ids"]
-        n, made_for = header.pop("n"), header.pop("fingerprint")
+        expected = "a file with ids and header, as Subset.save writes it"
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
+                header = json.loads(str(content["header"]))
+                arrays = {name: content[name] for name in ARRAYS if name in content}
+                ids, n, made_for = content["ids"], header.pop("n"), header.pop("fingerprint")
+        # an .npy or text file, a half copied one, another program's npz
+        except (TypeError, AttributeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ConfigError("subset", str(path), expected) from error
         if fingerprint is not None and made_for != fingerprint:
             raise ConfigError(
                 "subset", str(path), f"a subset of this data set ({fingerprint[:8]}), not of {made_for[:8]}"

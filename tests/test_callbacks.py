@@ -1,0 +1,272 @@
+"""What a training leaves on disk around each epoch, and that a kill in between costs nothing."""
+
+import json
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from dataprune import callbacks, progress
+from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs
+from dataprune.data.examples import Examples
+from dataprune.data.loaders import MemoryLoader
+from dataprune.data.order import Order
+from dataprune.models.classifier import Classifier
+from dataprune.models.networks import Network, cnn
+from dataprune.recorder import Recorder, quantities
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's about workers and log intervals
+N, CLASSES = 20, 3
+
+
+@pytest.fixture
+def examples(tmp_path):
+    """Twenty random grey pictures of three classes, train and test alike, as the index stage leaves them."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        np.save(tmp_path / split / "images.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
+        np.save(tmp_path / split / "labels.npy", rng.integers(0, CLASSES, N))
+    return Examples(tmp_path, "train")
+
+
+def loader_of(examples, batch_size=8, **words):
+    return MemoryLoader(examples, Order(np.arange(len(examples)), batch_size, seed=1, **words))
+
+
+def classifier(norm="none", seed=0):
+    torch.manual_seed(seed)
+    network = Network(cnn(1, width=4, depth=2, norm=norm), CLASSES)
+    return Classifier(network, lambda groups: torch.optim.SGD(groups, lr=0.5), lambda step, lr: lr / (1 + step))
+
+
+def fit(module, loader, epochs, *callbacks, **words):
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **words,
+    )
+    trainer.fit(module, loader)
+    return module
+
+
+def logits_of(module, examples):
+    """Of all examples in eval mode, after the training."""
+    (out,) = [logits for _, logits in module.clean_pass(loader_of(examples, N, shuffle=False))]
+    return out
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# SeedEpochs
+
+
+class Draws(pl.Callback):
+    """What torch draws at the first step of each epoch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0:
+            self.seen.append(torch.rand(()).item())
+
+
+def draws(examples, epochs, seed=0, done=0):
+    module, seen = classifier(), Draws()
+    module.epochs_done = done
+    fit(module, loader_of(examples), epochs, SeedEpochs(seed), seen)
+    return seen.seen
+
+
+def test_an_epoch_draws_what_it_would_have_drawn(examples):
+    whole = draws(examples, 4)
+    assert len(set(whole)) == 4
+    assert draws(examples, 2, done=2) == whole[2:]
+    assert draws(examples, 1, seed=1)[0] not in whole
+
+
+# RecordDynamics
+
+
+def recorded(folder, examples, forward, epochs, batch_size=N, norm="none"):
+    """Train and record; the module and p_true (epochs, n)."""
+    recorder = Recorder(folder, N, epochs)
+    clean = loader_of(examples, 8, shuffle=False) if forward == "eval" else None
+    module = fit(classifier(norm), loader_of(examples, batch_size), epochs, RecordDynamics(recorder, clean))
+    return module, np.load(folder / "p_true.npy")
+
+
+def p_true_of(module, examples):
+    return quantities(logits_of(module, examples), torch.from_numpy(examples.labels))[0][0]
+
+
+def test_the_training_forward_is_that_before_the_step(examples, tmp_path):
+    """With one step an epoch and nothing random, an epoch's training forward is the clean pass after the one before."""
+    _, train = recorded(tmp_path / "train-forward", examples, "train", 3)
+    module, clean = recorded(tmp_path / "eval-forward", examples, "eval", 3)
+    np.testing.assert_allclose(train[0], p_true_of(classifier(), examples), rtol=1e-5)
+    np.testing.assert_allclose(train[1:], clean[:-1], rtol=1e-5)
+    np.testing.assert_allclose(clean[-1], p_true_of(module, examples), rtol=1e-5)
+    assert np.abs(train[1] - train[0]).max() > 1e-3
+
+
+def test_a_clean_pass_is_in_eval_mode_between_training_epochs(examples, tmp_path):
+    module, clean = recorded(tmp_path / "bn", examples, "eval", 2, batch_size=8, norm="batch")
+    np.testing.assert_allclose(clean[-1], p_true_of(module, examples), rtol=1e-5)
+    quiet = fit(classifier("batch"), loader_of(examples), 2)
+    assert torch.equal(quiet.network.head.weight, module.network.head.weight), "it changes nothing of the training"
+
+
+def test_dynamics_of_a_subset_leave_the_others_unseen(examples, tmp_path):
+    ids = np.array([2, 3, 11])
+    recorder = Recorder(tmp_path / "dynamics", N, 1)
+    fit(classifier(), MemoryLoader(examples, Order(ids, 2)), 1, RecordDynamics(recorder))
+    row = np.load(tmp_path / "dynamics" / "p_true.npy")[0]
+    assert np.flatnonzero(~np.isnan(row)).tolist() == ids.tolist()
+
+
+def test_a_diverging_training_stops_with_the_ids(examples, tmp_path):
+    module = classifier()
+    module.schedule = lambda step, lr: 1e30
+    with pytest.raises(ValueError, match=r"^logits=NaN or inf at ids .*epoch \d was not recorded"):
+        fit(module, loader_of(examples), 3, RecordDynamics(Recorder(tmp_path / "dynamics", N, 3)))
+
+
+# History
+
+
+def test_history_has_a_line_an_epoch(examples, tmp_path):
+    path = tmp_path / "history.jsonl"
+    module = fit(classifier(), loader_of(examples), 3, History(path, 3, None, 0))
+    there = lines(path)
+    assert [(line["epoch"], line["step"]) for line in there] == [(0, 3), (1, 6), (2, 9)]
+    np.testing.assert_allclose([line["lr"] for line in there], [0.5 / 3, 0.5 / 6, 0.5 / 9])
+    assert all(line.keys() == {"epoch", "step", "train_loss", "train_top1", "lr"} for line in there)
+    assert module.sums[2] == N
+
+
+def test_loss_and_accuracy_are_those_of_the_epoch_s_examples(examples, tmp_path):
+    """One step an epoch: the first line is that of the fresh network."""
+    path = tmp_path / "history.jsonl"
+    fit(classifier(), loader_of(examples, N), 1, History(path, 1, None, 0))
+    logits, labels = logits_of(classifier(), examples), torch.from_numpy(examples.labels)
+    (line,) = lines(path)
+    assert line["train_loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert line["train_top1"] == (logits.argmax(1) == labels).double().mean()
+
+
+def test_held_out_accuracy_comes_every_so_many_epochs_and_at_the_end(examples, tmp_path):
+    path, test = tmp_path / "history.jsonl", Examples(examples.folder, "test")
+    heldout = loader_of(test, 8, shuffle=False)
+    module = fit(classifier(), loader_of(examples), 5, History(path, 5, heldout, 2))
+    there = lines(path)
+    assert [line["epoch"] for line in there if "test_top1" in line] == [1, 3, 4]
+    right = logits_of(module, test).argmax(1) == torch.from_numpy(test.labels)
+    assert there[-1]["test_top1"] == right.double().mean()
+
+
+def test_examples_that_only_fill_up_do_not_count_as_held_out(examples):
+    test = Examples(examples.folder, "test")
+    module, trainer = classifier(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    part = loader_of(test, 3, shuffle=False, rank=2, world=3)  # the last batch of two has nothing for it
+    logits = logits_of(module, test)[2:18:3]
+    right = logits.argmax(1) == torch.from_numpy(test.labels)[2:18:3]
+    assert History(None, 1, part, 1)._accuracy(trainer, module, part) == right.double().mean()
+
+
+def test_lines_of_epochs_that_are_repeated_are_dropped(examples, tmp_path):
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"epoch": 0, "mine": 1}\n{"epoch": 1, "mine": 1}\n{"epoch": 2, "mine": 1}\n{"epo')
+    module, loader = classifier(), loader_of(examples)
+    module.epochs_done = loader.epochs_done = 2
+    fit(module, loader, 2, History(path, 4, None, 0))
+    assert [(line["epoch"], "mine" in line) for line in lines(path)] == [(0, True), (1, True), (2, False), (3, False)]
+    assert [p.name for p in tmp_path.glob("history*")] == ["history.jsonl"]
+
+
+# KeepLast
+
+
+@pytest.mark.parametrize(("every_s", "expected"), [(0, 3), (1e9, 1)])
+def test_the_checkpoint_is_that_of_the_last_epoch_unless_they_come_too_fast(examples, tmp_path, every_s, expected):
+    module = fit(classifier(), loader_of(examples), 3, KeepLast(tmp_path / "last.ckpt", every_s))
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert (state["epochs"], state["steps"]) == (expected, 3 * expected)
+    assert (expected == 3) == torch.equal(state["network"]["head.weight"], module.network.head.weight)
+
+
+def test_the_checkpoint_is_whole_whenever_the_process_dies(examples, tmp_path, monkeypatch):
+    path, save = tmp_path / "last.ckpt", torch.save
+
+    def dies_in_the_second_epoch(state, part):
+        if state["epochs"] == 2:
+            part.write_bytes(b"half")
+            raise KeyboardInterrupt
+        save(state, part)
+
+    monkeypatch.setattr(callbacks.torch, "save", dies_in_the_second_epoch)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(classifier(), loader_of(examples), 3, KeepLast(path, 0))
+    assert torch.load(path, weights_only=True)["epochs"] == 1
+
+
+def test_who_reads_the_checkpoint_reads_a_whole_one(examples, tmp_path):
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"the one before")
+    with open(path, "rb") as reader:
+        fit(classifier(), loader_of(examples), 1, KeepLast(path))
+        assert reader.read() == b"the one before", "replaced, not written over"
+    assert torch.load(path, weights_only=True)["epochs"] == 1
+
+
+# Progress
+
+
+class Bars(progress.Bar):
+    """Keeps every bar that was made."""
+
+    made: list = []  # noqa: RUF012
+
+    def __init__(self, *args, **words):
+        super().__init__(*args, **words)
+        self.closed = 0
+        self.made.append(self)
+
+    def __exit__(self, *error):
+        self.closed += 1
+        super().__exit__(*error)
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    monkeypatch.setattr(callbacks, "Bar", Bars)
+    monkeypatch.setattr(Bars, "made", [])
+    return Bars.made
+
+
+def test_the_bar_opens_where_the_training_stands_and_closes_at_its_end(examples, bars):
+    module = classifier()
+    module.steps_done = 6
+    fit(module, loader_of(examples), 2, Progress("surrogate", 12))
+    (bar,) = bars
+    assert (bar.label, bar.first, bar.done, bar.total, bar.closed) == ("surrogate", 6, 12, 12, 1)
+
+
+def test_the_bar_closes_when_the_training_fails(examples, bars):
+    module = classifier()
+    module.schedule = lambda step, lr: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        fit(module, loader_of(examples), 2, Progress("surrogate", 12))
+    (bar,) = bars
+    assert bar.closed == 1
