@@ -53,6 +53,11 @@ def run(composed: DictConfig) -> None:
     from dataprune import pipeline  # after the check: the stages pull in what they need
     from dataprune.tracking import Tracker
 
+    if cfg.run.estimate:
+        from dataprune.estimate import estimate
+
+        pipeline.check_functions(cfg)
+        return estimate(cfg)
     job_config = HydraConfig.get()
     sweep = Path(job_config.sweep.dir if job_config.mode == RunMode.MULTIRUN else job_config.runtime.output_dir).name
     with Tracker(cfg, Path(job_config.runtime.output_dir), sweep) as tracker:

@@ -197,6 +197,7 @@ class RunConfig:
     wandb: WandbConfig = field(default_factory=WandbConfig)
     progress: bool = True
     report: bool = True  # draw report.html at the end
+    estimate: bool = False  # only say what would be built, and its time, memory and disk
     verify: bool = True  # compare files with their SHA-256 when a result is found
 
 

@@ -8,12 +8,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dataprune"
 LAYERS = {  # file or folder -> height; a module may import those that are lower, and its own folder
-    "errors": 0, "store": 0, "progress": 0, "config": 0, "targets": 0, "subset": 0, "launch": 1,
+    "errors": 0, "store": 0, "progress": 0, "config": 0, "targets": 0, "launch": 1,
     "scores": 2, "selectors": 2,
-    "recorder": 3, "data": 3, "models": 3, "callbacks": 4,
+    "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "subset": 4,
     "stages": 5,
-    "checks": 6, "rows": 6, "pipeline": 7,
-    "tracking": 8, "report": 9, "__main__": 10,
+    "checks": 6, "rows": 6, "pipeline": 7, "estimate": 8,
+    "tracking": 8, "select": 8, "report": 9, "__main__": 10,
 }  # fmt: skip
 PURE = {"dataprune", "numpy", "numba", "scipy", "faiss", "torch"} | sys.stdlib_module_names - {
     "os",

@@ -179,9 +179,7 @@ def test_broken_logits_name_their_ids_and_leave_the_epoch_unwritten(tmp_path, ba
     logits = logits_of(1)
     logits[[2, 5], 0] = bad
     recorder.update(1, torch.arange(N), logits, LABELS)
-    with pytest.raises(
-        ConfigError, match=r"^logits=NaN or inf at ids 2, 5: expected finite .*epoch 1 was not"
-    ):
+    with pytest.raises(ConfigError, match=r"^logits=NaN or inf at ids 2, 5: expected finite .*epoch 1 was not"):
         recorder.flush()
     assert np.isnan(read(tmp_path, "p_true")[1]).all()
     assert not read(tmp_path, "correct")[1].any()

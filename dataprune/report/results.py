@@ -1,5 +1,7 @@
 """What came out: a table with costs and published figures, accuracy by ratio and by cost, beside random."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -17,9 +19,13 @@ def show_results(
     where = setting["source"] if setting["target"] == "-" else f"{setting['source']} to {setting['target']}"
     page.heading(2, f"{where}, {setting['model']}")
     if setting["target"] != "-":
-        page.note(f"Accuracy is the target's test top-1; transfer trains: {setting['transfer']}.")
+        how = {"head": "linear probe", "all": "all weights finetuned"}[setting["transfer"]]
+        page.note(f"Accuracy is the target's test top-1; transfer by {how}.")
     published = tables.published(setting["source"]) if setting["target"] == "-" else {}
-    page.table(NAMES, _lines(part, published))
+    dropped = {NAMES.index("published, %")} if not published else set()
+    page.table(
+        _without(NAMES, dropped), ((kinds, _without(cells, dropped)) for kinds, cells in _lines(part, published))
+    )
     page.note(
         "Mean and standard deviation over seeds. Images seen: of the pretraining; the surrogate's come on top and are "
         "shared by all methods and ratios. Total seconds count every stage behind the number, shared or not. "
@@ -45,6 +51,10 @@ def show_results(
             ),
         )
         page.note("Difference of the means and its standard error; better or worse means more than two of them.")
+
+
+def _without(cells: Sequence[object], dropped: set[int]) -> list:
+    return [cell for i, cell in enumerate(cells) if i not in dropped]
 
 
 def _lines(part: pd.DataFrame, published: dict) -> list[tuple[str, tuple]]:

@@ -121,7 +121,8 @@ def printed(summed: pd.DataFrame) -> str:
     for (source, target, model, transfer), part in summed.groupby(
         ["source", "target", "model", "transfer"], sort=False
     ):
-        where = source if target == "-" else f"{source} -> {target}, transfer of {transfer}"
+        how = {"head": "linear probe", "all": "all weights finetuned"}.get(transfer)
+        where = source if target == "-" else f"{source} -> {target} by {how}"
         lines = [f"{where}; network {model}"]
         lines.append(
             f"{'method':22}{'pruned':>7}{'kept':>9}{'accuracy %':>13}{'seeds':>6}{'images seen':>13}{'+ surrogate':>13}"

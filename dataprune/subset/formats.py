@@ -2,7 +2,7 @@
 
 | file | who reads it | functions |
 |---|---|---|
-| file_list.txt: `/<class folder>/<file> <label>` a line | DALI's file reader, Dyn-Unc | write_file_list, read_file_list |
+| file_list.txt: `/<class>/<file> <label>` a line | DALI's file reader, Dyn-Unc | write_file_list, read_file_list |
 | list of relative paths, one a line | loaders of ImageFolder trees | write_image_list |
 | .indices: int64 tensor | DP4TL | write_ids, read_ids |
 | .npy or .txt of ids | anything | write_ids, read_ids |
@@ -161,7 +161,7 @@ def relative(name: str, below: str) -> str:
 
 
 def write_uids(subset: Subset, path: str | Path, uids: np.ndarray) -> None:
-    """Write the uids of the examples that are kept, sorted, for DataComp's resharder; uids: `data.datacomp.UID` (n,)."""
+    """Write the uids of what is kept, sorted, for DataComp's resharder; uids: `data.datacomp.UID` (n,)."""
     from dataprune.data import datacomp  # with pyarrow, 0.3 s that other formats do not need
 
     datacomp.write_uids(path, shaped("uids", uids, subset.n)[subset.ids])

@@ -1,0 +1,28 @@
+"""Option files of conf/, read without Hydra."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from dataprune.errors import ConfigError, Shown
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# inside the package in a wheel, beside it in a checkout
+CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+
+
+def options(group: str) -> list[str]:
+    """Names of the options of a group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def read(group: str, name: str) -> DictConfig:
+    """An option of a group, or a file that ends in .yaml."""
+    path = Path(name) if name.endswith(".yaml") else CONF / group / f"{name}.yaml"
+    if not path.is_file():
+        there = ", ".join(options(group))
+        raise ConfigError(f"--{'config' if group == 'select' else group}", name, f"a YAML file, or one of {there}")
+    content = OmegaConf.load(path)
+    if not isinstance(content, DictConfig):
+        raise ConfigError(str(path), Shown("a list"), "keys and values")
+    return content

@@ -1,0 +1,68 @@
+"""run.estimate: the plan names exactly what a run would build, and builds nothing but the index."""
+
+import pytest
+
+from dataprune import estimate as planning
+from dataprune import pipeline
+from dataprune.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def first_job_of_a_sweep(monkeypatch):
+    monkeypatch.setattr(planning, "planned", {})
+
+
+def roles(printed):
+    return [line.split()[1] for line in printed.splitlines() if line.startswith("method ")]
+
+
+def test_the_plan_is_what_a_run_builds(jobs, capsys):
+    planning.estimate(jobs.config("method=d2_graph", "surrogate.epochs=8"))
+    planned = roles(capsys.readouterr().out)
+    assert {p.name for p in jobs.store.iterdir()} <= {"index", "locks", "work"}, "nothing is trained"
+    (row,) = jobs.run("method=d2_graph", "surrogate.epochs=8")
+    assert set(planned) == set(row["keys"]) - {"source", "target"}
+
+
+def test_what_is_there_is_found(jobs, capsys):
+    jobs.run("method=forgetting")
+    planning.estimate(jobs.config("method=forgetting", "prune_ratio=0.75"))
+    printed = capsys.readouterr().out
+    assert roles(printed) == ["subset", "model", "source_result", "adapted", "target_result"]
+    assert "found: 2" in printed
+
+
+def test_a_stage_that_two_jobs_want_counts_once(jobs, capsys):
+    planning.estimate(jobs.config("method=forgetting"))
+    capsys.readouterr()
+    planning.estimate(jobs.config("method=dynamic_uncertainty", "method.score.window=2"))
+    printed = capsys.readouterr().out
+    assert "surrogate" not in roles(printed)
+    assert "earlier jobs: 1" in printed
+
+
+def test_a_disk_that_is_too_small_is_an_error(jobs, monkeypatch):
+    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(ConfigError, match=r"run\.store=.*expected a disk with"):
+        planning.estimate(jobs.config("method=full"))
+
+
+def test_a_memory_that_is_too_small_is_an_error(jobs, monkeypatch):
+    planning.estimate(jobs.config("method=full"))  # indexes the data while there still is room
+    monkeypatch.setattr(planning, "planned", {})
+    monkeypatch.setattr(planning.os, "sysconf", lambda name: 100)
+    with pytest.raises(ConfigError, match=r"run\.estimate=.* MB of memory: expected less than"):
+        planning.estimate(jobs.config("method=full"))
+
+
+def test_the_command_prints_and_ends(jobs):
+    ran = jobs.command("run.estimate=true", "method=random", "source.reader.per_class=4", "baselines=none")
+    assert "to build: 5 stages" in ran.stdout
+    assert not list(jobs.folder.rglob("rows.json"))
+
+
+def test_a_bad_method_is_refused_in_a_plan_too(jobs):
+    cfg = jobs.config("method=forgetting")
+    cfg.method.score = {"_target_": "dataprune.nope"}
+    with pytest.raises(ConfigError, match="a function that exists"):
+        pipeline.check_functions(cfg)
