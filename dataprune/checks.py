@@ -4,20 +4,24 @@ They read source text (dataprune.targets) and import nothing heavy, so that a mi
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.utils import get_method
 
 from dataprune.config import Config, MethodConfig, TrainConfig
+from dataprune.data.foreign_dynamics import look
 from dataprune.errors import ConfigError
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
+from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.select import FILLED
 from dataprune.store import Result
 from dataprune.targets import check_exists, check_target, parameters
 
 PER_EPOCH = ("p_true", "margin", "error", "correct")
+MADE_OF = {"p_mean": "p_true", "doubt": "p_true", "probabilities_by_epoch": "probabilities"}  # of recorded quantities
 
 
 def check_functions(cfg: Config) -> None:
@@ -38,8 +42,9 @@ def check_functions(cfg: Config) -> None:
             raise ConfigError(f"{role}.model", None, "a network: model@surrogate.model=..., model@pretrain.model=...")
         if recipe.checkpoint is None:
             check_target(recipe.optimizer, f"{role}.optimizer", frozenset({"params"}))
-        if recipe.schedule:
-            check_target(recipe.schedule, f"{role}.schedule", frozenset({"step", "steps", "per_epoch", "lr"}))
+        for part in ("schedule", "momentum"):
+            if spec := getattr(recipe, part):
+                check_target(spec, f"{role}.{part}", frozenset({"step", "steps", "per_epoch", "lr"}))
     for key, method in [("method", cfg.method), *((f"baselines.{k}", m) for k, m in cfg.baselines.items())]:
         check_method(cfg, method, key)
 
@@ -52,29 +57,67 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
         raise ConfigError(f"{key}.select", None, "a selector, e.g. _target_: dataprune.selectors.ranked.top")
     if method.level == "class" and (method.cut or method.quota != "none"):
         raise ConfigError(f"{key}.level", "class", "example: cut and quota are about examples")
-    for function, part, filled in ((method.score, "score", frozenset()), (method.select, "select", FILLED)):
-        if function is None:
-            continue
-        check_exists(function, f"{key}.{part}")
-        arrays = wanted(function, renamed(method, function), f"{key}.{part}", filled)
-        for parameter, array in arrays.items():
-            of = ARRAYS[array].of
-            where = f"{key}.{part}.{parameter}"
-            if of in ("target", "target_signals") and cfg.target is None:
-                raise ConfigError(where, array, "a target to take it from: target=..., train@transfer=...")
-            if of == "dynamics" and cfg.surrogate.record.forward == "none":
-                raise ConfigError("surrogate.record.forward", "none", f"train or eval: {where} is recorded dynamics")
-            if of == "dynamics" and cfg.surrogate.checkpoint is not None:
-                raise ConfigError(
-                    where, array, "a surrogate that is trained here: surrogate.checkpoint has no dynamics"
-                )
-            if array == "probabilities_by_epoch" and not cfg.surrogate.record.probabilities:
-                raise ConfigError("surrogate.record.probabilities", False, f"true: {where} asks for them")
-        if arrays and set(arrays.values()) <= set(PER_EPOCH) and cfg.surrogate.epochs:
-            rehearse(function, arrays, cfg.surrogate.epochs, f"{key}.{part}")
+    for function, part, filled in functions_of(method):
+        check_arrays(cfg, method, function, f"{key}.{part}", filled)
+    check_path(method, key)
     takes = parameters(method.select["_target_"])
     if method.score is None and {"scores", "frequency"} & takes.required:
         raise ConfigError(f"{key}.score", None, f"a score function: {method.select['_target_']} ranks by it")
+
+
+def functions_of(method: MethodConfig) -> list[tuple[dict[str, Any], str, frozenset[str]]]:
+    """The method's functions, each with its key below the method and the parameters that its stage fills itself."""
+    cut = method.cut.score if method.cut else None
+    functions = [(method.score, "score", FROM_FILE), (method.select, "select", FILLED), (cut, "cut.score", FROM_FILE)]
+    return [(function, part, filled) for function, part, filled in functions if function is not None]
+
+
+def check_arrays(cfg: Config, method: MethodConfig, function: dict[str, Any], key: str, filled: frozenset[str]) -> None:
+    """Raise a ConfigError if a function asks for arrays that nobody makes."""
+    check_exists(function, key)
+    arrays, surrogate = wanted(function, renamed(method, function), key, filled), cfg.surrogate
+    epochs = surrogate.epochs
+    for parameter, array in arrays.items():
+        of = ARRAYS[array].of
+        where = f"{key}.{parameter}"
+        if of in ("target", "target_signals") and cfg.target is None:
+            raise ConfigError(where, array, "a target to take it from: target=..., train@transfer=...")
+        if of == "dynamics" and surrogate.dynamics is not None:
+            epochs = check_foreign(surrogate.dynamics, array, where)
+        elif of == "dynamics" and surrogate.record.forward == "none":
+            raise ConfigError("surrogate.record.forward", "none", f"train or eval: {where} is recorded dynamics")
+        elif of == "dynamics" and surrogate.checkpoint is not None:
+            raise ConfigError(where, array, "a surrogate that is trained here: surrogate.checkpoint has no dynamics")
+        if array == "probabilities_by_epoch" and not surrogate.record.probabilities:
+            raise ConfigError("surrogate.record.probabilities", False, f"true: {where} asks for them")
+    if arrays and set(arrays.values()) <= set(PER_EPOCH) and epochs:
+        rehearse(function, arrays, epochs, key)
+
+
+def check_foreign(path: str, array: str, where: str) -> int | None:
+    """How many epochs the dynamics at `path` have, if that can be told, or a ConfigError if they lack the array."""
+    try:
+        found = look(path)
+    except ConfigError as error:
+        raise error.under("surrogate") from None
+    if (quantity := MADE_OF.get(array, array)) not in found.quantities:
+        has = ", ".join(found.quantities)
+        raise ConfigError(where, array, f"an array of {has}: surrogate.dynamics={path!r} has no {quantity}")
+    return found.epochs
+
+
+def check_path(method: MethodConfig, key: str) -> None:
+    """Raise a ConfigError unless `method.path` is a file exactly if a score function of the method reads one."""
+    scores = [(function, part) for function, part, filled in functions_of(method) if filled == FROM_FILE]
+    reads = [(function, part) for function, part in scores if "path" in parameters(function["_target_"]).names]
+    for function, part in reads:
+        if "path" in function:
+            raise ConfigError(f"{key}.{part}.path", function["path"], f"it as {key}.path: its content counts then")
+        if method.path is None or not Path(method.path).is_file():
+            expected = f"the file that {function['_target_']} reads (looked in {Path.cwd()})"
+            raise ConfigError(f"{key}.path", method.path, expected)
+    if method.path is not None and not reads:
+        raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
 
 
 def rehearse(function: dict[str, Any], arrays: dict[str, str], epochs: int, key: str) -> None:
@@ -116,11 +159,8 @@ def inputs_asked_for(method: MethodConfig) -> set[str]:
     """Which finished results the method's functions want arrays of."""
     if method.trains_on != "subset":
         return set()
-    functions = [(method.score, "score", frozenset()), (method.select, "select", FILLED)]
-    functions += [(method.cut.score, "cut.score", frozenset())] if method.cut else []
     return {
         ARRAYS[array].of
-        for function, key, filled in functions
-        if function is not None
+        for function, key, filled in functions_of(method)
         for array in wanted(function, renamed(method, function), f"method.{key}", filled).values()
     }

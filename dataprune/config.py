@@ -63,6 +63,14 @@ class AugmentConfig:
 
 
 @dataclass
+class AdversarialConfig:
+    """Train on PGD examples instead of the images (L-infinity, pixel units); 0 = off."""
+
+    epsilon: float = _number(0.0, 0, 1)
+    steps: int = _number(3, 1)
+
+
+@dataclass
 class RecordConfig:
     """Which dynamics a training leaves behind, per example and epoch."""
 
@@ -78,6 +86,9 @@ class TrainConfig:
     model: dict[str, Any] | None = None  # the backbone; None = the one that comes in (transfer)
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
+    momentum: dict[str, Any] = field(default_factory=dict)  # the same for the optimiser's momentum, if it moves
+    resolution: dict[str, int] = field(default_factory=dict)  # low, high, start, end: ramp in pixels; storage=files
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: the number of devices does not change it
@@ -93,6 +104,9 @@ class TrainConfig:
     eval_every: int = _number(0, 0, unit="epochs")  # 0 = only the final evaluation
     fresh_prune_ratio: float | None = _number(None, 0, 0.9999)  # RS2: leave out this fraction, another one each epoch
     checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
+    dynamics: str | None = (
+        None  # of the surrogate: dynamics that another program recorded, instead of training for them
+    )
     seed: int = _number(0, 0)
 
 
@@ -113,6 +127,7 @@ class MethodConfig:
     level: str = _choice("example", "example", "class")  # what prune_ratio counts
     trains_on: str = _choice("subset", "subset", "full", "short_full", "fresh_subsets", "nothing")
     score: dict[str, Any] | None = None  # _target_ and constants; its array parameters are filled by name
+    path: str | None = None  # a file of scores, handed to the score function as `path`
     select: dict[str, Any] | None = None
     cut: CutConfig | None = None
     quota: str = _choice("none", "none", "proportional", "equal")  # how the budget is shared out over classes
@@ -130,12 +145,22 @@ class AdoptConfig:
 
 
 @dataclass
+class DynamicsConfig:
+    """Dynamics that another program recorded. Stage: dynamics."""
+
+    VERSION: ClassVar[int] = 1
+    path: str = field(default=MISSING, metadata={"place": True})  # the files' content is in the recipe
+    probabilities: bool = False  # also the full softmax, as RecordConfig.probabilities
+
+
+@dataclass
 class ScoreConfig:
     """A score function with its constants. Stage: score."""
 
     VERSION: ClassVar[int] = 1
     function: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+    path: str | None = field(default=None, metadata={"place": True})  # of a function that reads a file
 
 
 @dataclass
@@ -276,6 +301,12 @@ def _check_value(name: str, value: Any, admitted: Any) -> None:
 
 def check_train(train: TrainConfig, key: str) -> None:
     """Raise a ConfigError where two values of a training contradict each other."""
+    if train.dynamics is not None:
+        if key != "surrogate":
+            raise ConfigError(f"{key}.dynamics", train.dynamics, "null: dynamics are the surrogate's")
+        if not Path(train.dynamics).exists():
+            expected = f"an existing folder or file (looked in {Path.cwd()})"
+            raise ConfigError(f"{key}.dynamics", train.dynamics, expected)
     if train.checkpoint is not None:
         if not Path(train.checkpoint).is_file():
             raise ConfigError(f"{key}.checkpoint", train.checkpoint, "the path of a file with a state_dict")
@@ -284,6 +315,8 @@ def check_train(train: TrainConfig, key: str) -> None:
         raise ConfigError(f"{key}.epochs", train.epochs, f"either epochs or {key}.iterations, and not both")
     if "_target_" not in train.optimizer:
         raise ConfigError(f"{key}.optimizer", train.optimizer, "a _target_ such as torch.optim.SGD with its constants")
+    if train.resolution and set(train.resolution) != {"low", "high", "start", "end"}:
+        raise ConfigError(f"{key}.resolution", dict(train.resolution), "low, high (pixels), start and end (epochs)")
     if train.augment.random_resized_crop is not None and len(train.augment.random_resized_crop) != 2:
         raise ConfigError(
             f"{key}.augment.random_resized_crop", train.augment.random_resized_crop, "two shares of the area: [0.08, 1]"

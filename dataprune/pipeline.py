@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
-from dataprune.config import AdoptConfig, Config, MethodConfig, ScoreConfig, SelectConfig, TrainConfig
+from dataprune.config import AdoptConfig, Config, DynamicsConfig, MethodConfig, ScoreConfig, SelectConfig, TrainConfig
+from dataprune.data.foreign_dynamics import digest, look
 from dataprune.launch import Follow, obtain, recipe_of
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.index import stamp
+from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.select import FILLED
 from dataprune.store import Result, Store, describe
 from dataprune.targets import parameters
@@ -48,8 +50,12 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
 
     known: dict[str, Result | None] = {"examples": source, "target": target}
     asked = inputs_asked_for(method)
-    if asked & {"dynamics", "signals", "target_signals"}:
-        known["dynamics"] = surrogate = train(stage, cfg.surrogate, "surrogate", examples=source)
+    foreign = cfg.surrogate.dynamics is not None
+    if "dynamics" in asked and foreign:
+        known["dynamics"] = dynamics(stage, cfg.surrogate, examples=source)
+    if asked & {"signals", "target_signals"} or ("dynamics" in asked and not foreign):
+        surrogate = train(stage, replace(cfg.surrogate, dynamics=None), "surrogate", examples=source)
+        known.setdefault("dynamics", surrogate)
         if "signals" in asked:
             known["signals"] = stage("signals", cfg.signals, "signals", model=surrogate, examples=source)
         if "target_signals" in asked:
@@ -113,13 +119,25 @@ def train(stage: Stages, config: TrainConfig, role: str, *, examples: Result, **
     return stage("adopt", adopted, role, files=describe(Path(config.checkpoint))["sha256"], examples=examples)
 
 
+def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:
+    """The dynamics that the config says another program has recorded."""
+    assert config.dynamics is not None
+    files = look(config.dynamics).read
+    taken_over = DynamicsConfig(config.dynamics, config.record.probabilities)
+    return stage("dynamics", taken_over, "dynamics", files=digest(files), examples=examples)
+
+
 def score(
     stage: Stages, function: dict[str, Any], method: MethodConfig, known: dict[str, Result | None], role: str
 ) -> Result:
     """The scores of `function`, from those results that hold its arrays."""
     arrays = renamed(method, function)
-    roles = {ARRAYS[array].of for array in wanted(function, arrays, "method.score").values()}
-    return stage("score", ScoreConfig(function, arrays), role, **{name: known.get(name) for name in roles})
+    roles = {ARRAYS[array].of for array in wanted(function, arrays, "method.score", FROM_FILE).values()}
+    inputs: dict[str, Result | str | None] = {name: known.get(name) for name in roles}
+    path = method.path if "path" in parameters(function["_target_"]).names else None
+    if path is not None:
+        inputs["files"] = digest([Path(path)])
+    return stage("score", ScoreConfig(function, arrays, path), role, **inputs)
 
 
 def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Result:

@@ -218,3 +218,15 @@ def test_a_stage_that_fails_leaves_no_result_and_its_lock_is_free(jobs, tmp_path
     cfg.source.reader["broken"] = False
     (row,) = pipeline.job(cfg)
     assert row["of"] == 2
+
+
+def test_adversarial_pretraining_trains_another_model(jobs):
+    (clean,) = jobs.run("method=full", "target=none")
+    (row,) = jobs.run("method=full", "target=none", "pretrain.adversarial.epsilon=0.01", "pretrain.adversarial.steps=1")
+    assert row["keys"]["model"] != clean["keys"]["model"]
+
+
+def test_momentum_can_follow_the_schedule(jobs):
+    cyclic = "{_target_: dataprune.models.schedules.cyclic_momentum, peak_epoch: 1}"
+    (row,) = jobs.run("method=full", "target=none", f"++pretrain.momentum={cyclic}")
+    assert row["metrics"]["source_top1"] >= 0

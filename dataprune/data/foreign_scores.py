@@ -45,19 +45,18 @@ def read_scores(
     unknown are named.
     """
     file, n = Path(path), len(labels)
-    table = _table(file)
-    if isinstance(table, np.ndarray):
-        scores = shaped("path", table, n)
+    found = _content(file, id_column, name_column)
+    if isinstance(found, np.ndarray):
+        scores = shaped("path", found, n)
     else:
-        # no dictionary of arrays, but one of numbers: file name -> score
-        if table and all(isinstance(value, int | float) for value in table.values()):
-            table = {name_column: np.array(list(table)), "score": np.array(list(table.values()))}
-        columns = {str(name): np.asarray(values) for name, values in table.items()}
+        columns = _columns(found, name_column)
         values = _chosen(columns, column, (id_column, name_column))
         place = _places(file, columns, names, id_column, name_column)
         if len(values) != len(place):
-            raise ConfigError("path", Shown(f"{str(path)!r} with {len(values)} scores"), f"{len(place)}, one an example")
-        _same_labels(file, columns, labels)
+            raise ConfigError(
+                "path", Shown(f"{str(path)!r} with {len(values)} scores"), f"{len(place)}, one an example"
+            )
+        _same_labels(file, columns, labels[place])
         scores = np.empty(n, values.dtype)
         scores[place] = values
     if scores.dtype.kind not in "fiub":
@@ -69,10 +68,10 @@ def read_scores(
     return kept if higher_is_kept else -kept
 
 
-def _table(file: Path) -> np.ndarray | Mapping[str, Any]:
-    """What the file holds, by its suffix: an array in id order, or columns."""
+def _content(file: Path, id_column: str, name_column: str) -> np.ndarray | Mapping[Any, Any]:
+    """What the file holds, by its suffix: an array in id order, or columns by name."""
     if file.suffix in TEXT:
-        return _read_text(file)
+        return _read_text(file, id_column, name_column)
     if file.suffix == ".parquet":
         import pandas as pd
 
@@ -88,7 +87,20 @@ def _table(file: Path) -> np.ndarray | Mapping[str, Any]:
     return found
 
 
-def _read_text(file: Path) -> Table:
+def _columns(found: Mapping[Any, Any], name_column: str) -> Table:
+    """The one-dimensional entries of a dictionary; one of numbers is a table of names and scores."""
+    if found and all(isinstance(value, int | float) for value in found.values()):
+        return {name_column: np.array([str(name) for name in found]), "score": np.array(list(found.values()))}
+    columns = {}
+    for name, values in found.items():
+        if isinstance(values, list):
+            values = np.array(values) if all(isinstance(value, int | float | str) for value in values) else None
+        if isinstance(values, np.ndarray) and values.ndim == 1:
+            columns[str(name)] = values
+    return columns
+
+
+def _read_text(file: Path, id_column: str, name_column: str) -> Table:
     """Columns of a text table; its separator and whether it has headers are seen in its first line."""
     import pandas as pd
 
@@ -113,12 +125,9 @@ def _read_text(file: Path) -> Table:
         raise ConfigError("path", str(file), f"a table of {len(words)} columns: {error}") from None
     columns = {str(name).strip(): values.to_numpy(object) for name, values in frame.items()}
     if bare:
-        columns = {_kind_of(columns["0"]): columns["0"], "score": columns["1"]}
-    return {name: _numbers(values) for name, values in columns.items()}
-
-
-def _kind_of(keys: np.ndarray) -> str:
-    return "id" if all(key.strip().isdecimal() for key in keys) else "name"
+        are_ids = all(key.strip().isdecimal() for key in columns["0"])
+        columns = {id_column if are_ids else name_column: columns["0"], "score": columns["1"]}
+    return {name: values if name == name_column else _numbers(values) for name, values in columns.items()}
 
 
 def _is_number(word: str) -> bool:
@@ -174,7 +183,7 @@ def _places(file: Path, columns: Table, names: Sequence[str], id_column: str, na
     by_id = _by_id(file, columns[id_column], n, id_column) if id_column in columns else None
     by_name = _by_name(file, columns[name_column], names) if name_column in columns else None
     if by_id is None and by_name is None:
-        if any(len(values) != n for values in columns.values()) or file.suffix in TEXT:
+        if file.suffix in (*TEXT, ".parquet"):
             expected = f"a column {id_column!r} or {name_column!r} (id_column=, name_column=); it has "
             raise ConfigError("path", str(file), expected + ", ".join(columns))
         return np.arange(n)
@@ -192,7 +201,7 @@ def _by_id(file: Path, ids: np.ndarray, n: int, column: str) -> np.ndarray:
         wrong = [repr(value) for value in ids.tolist() if not _is_number(str(value)) or float(value) % 1 != 0]
         raise ConfigError("path", Shown(f"{str(file)!r} with {column} {_some(wrong)}"), f"ids of 0 to {n - 1}")
     inside = (ids >= 0) & (ids < n)
-    _each_once(file, "ids", ids[~inside].astype(np.int64), ids[inside].astype(np.int64), list(range(n)))
+    _each_once(file, "ids", ids[~inside].astype(np.int64).tolist(), ids[inside].astype(np.int64), list(range(n)))
     return ids.astype(np.int64)
 
 

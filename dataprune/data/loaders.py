@@ -5,7 +5,7 @@ all are, `weight` float32 (b,) or None when all are 1, `scale` float: the factor
 scale * sum(loss) the mean loss of the global batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,8 @@ class VectorLoader(Loader):
 class FileLoader(Loader):
     """Batches decoded from files at every epoch by `workers` processes; for sets that do not fit in memory.
 
-    area: [smallest, largest] share of a random resized crop; None = the centred square.
+    area: [smallest, largest] share of a random resized crop; None = the centred square. size: pixels, or a function of
+    the epoch (picklable, for the workers).
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class FileLoader(Loader):
         examples: Examples,
         order: Order,
         *,
-        size: int,
+        size: int | Callable[[int], int],
         area: list[float] | None = None,
         flip: bool = False,
         workers: int = 0,
@@ -183,7 +184,13 @@ class Pixels:
     """Decoded and cropped images by (id, place, epoch); its draws depend on (seed, epoch, place) alone."""
 
     def __init__(
-        self, encoded: Encoded, channels: int, size: int, area: list[float] | None, flip: bool, seed: int
+        self,
+        encoded: Encoded,
+        channels: int,
+        size: int | Callable[[int], int],
+        area: list[float] | None,
+        flip: bool,
+        seed: int,
     ) -> None:
         self.encoded, self.channels, self.size, self.area, self.flip = encoded, channels, size, area, flip
         self.seed = seed
@@ -193,5 +200,6 @@ class Pixels:
         image = self.encoded[i]
         rng = np.random.default_rng([self.seed, epoch, AUGMENT, place])
         box = None if self.area is None else random_box(*size_of(image), self.area, rng)
-        pixels = decode(image, self.channels, self.size, box)
+        size = self.size(epoch) if callable(self.size) else self.size
+        pixels = decode(image, self.channels, size, box)
         return pixels[:, ::-1] if self.flip and rng.random() < 0.5 else pixels

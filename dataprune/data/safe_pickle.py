@@ -90,8 +90,8 @@ class _Dtype:
 
     @property
     def real(self) -> np.dtype:
-        """As numpy's."""
-        return np.dtype(self.text).newbyteorder(self.order)  # type: ignore[call-overload]
+        """As numpy knows it."""
+        return np.dtype(self.order + self.text)
 
 
 class _Storage:
@@ -148,6 +148,7 @@ def _plain(value: Any) -> Any:
     return _numpy(value) if type(value).__module__ == "torch" else value
 
 
+CONTAINERS: tuple[type, ...] = (set, frozenset, bytes, bytearray, complex)
 ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch.storage", "_load_from_bytes"): _Storage,
@@ -155,7 +156,8 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _latin1,
     ("collections", "OrderedDict"): collections.OrderedDict,
-    **{("builtins", kind.__name__): kind for kind in (set, frozenset, bytearray, complex)},
+    # by Python 3's and Python 2's name, which protocol 2 writes
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in CONTAINERS},
     # numpy 1 and numpy 2
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},

@@ -13,7 +13,8 @@ from dataprune.models.networks import Network
 class Classifier(pl.LightningModule):
     """Fits `network` by cross entropy.
 
-    optimizer: makes the optimiser from parameter groups. schedule(step, lr) -> learning rate used at that step.
+    optimizer: makes the optimiser from parameter groups. schedule(step, lr) -> learning rate used at that step;
+    momentum(step) -> momentum, if it moves too. attack(network, x, y) -> the images to train on instead.
     `logits` holds the detached logits of the latest training batch, for callbacks (returning them from the step would
     make Lightning copy them). Losses are summed on the device; nothing is logged or moved each step.
     """
@@ -24,12 +25,15 @@ class Classifier(pl.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         schedule: Callable[[int, float], float],
         *,
+        momentum: Callable[[int], float] | None = None,
+        attack: Callable[[Network, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         smoothing: float = 0.0,
         decay_bias_and_norm: bool = True,
         channels_last: bool = True,
     ) -> None:
         super().__init__()
         self.network, self.make_optimizer, self.schedule = network, optimizer, schedule
+        self.momentum, self.attack = momentum, attack
         self.smoothing, self.decay_bias_and_norm = smoothing, decay_bias_and_norm
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.logits: torch.Tensor | None = None
@@ -90,14 +94,19 @@ class Classifier(pl.LightningModule):
         self.sums = torch.zeros(3, device=self.device, dtype=torch.float64)  # loss, correct, examples
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Set this step's learning rate."""
+        """Set this step's learning rate and momentum."""
         optimizer = self.optimizers()
         for group in optimizer.param_groups:  # type: ignore[union-attr]
             group["lr"] = float(self.schedule(self.step, group["base_lr"]))  # a checkpoint holds no numpy numbers
+            if self.momentum is not None:
+                group["momentum"] = float(self.momentum(self.step))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Mean loss of the global batch (this process's part of it)."""
-        logits = self.network(self._laid_out(batch["x"]))  # (b, classes)
+        x = self._laid_out(batch["x"])
+        if self.attack is not None:
+            x = self.attack(self.network, x, batch["y"])
+        logits = self.network(x)  # (b, classes)
         losses = F.cross_entropy(logits.float(), batch["y"], reduction="none", label_smoothing=self.smoothing)
         if batch["weight"] is not None:
             losses = losses * batch["weight"]

@@ -18,6 +18,7 @@ from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
 from dataprune.select.conf import options, read
 from dataprune.select.files import Arrays, fingerprint, read_arrays
+from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS
 from dataprune.stages.select import FILLED, KEY, select, subset_of
 from dataprune.targets import check_target, parameters
@@ -46,6 +47,7 @@ def run(words: list[str]) -> None:
         index = Examples(Path(args.index), "train")
         arrays.setdefault("labels", index.labels)
     n, labels = sizes(method, arrays)
+    budget(args.prune_ratio, n)  # a wrong ratio is said before anything else is
     wanted = selector_arrays(method, arrays, labels)
     config, cut = config_of(method, args, arrays)
     print(f"{method.name}: {_call(config.function)}")
@@ -75,7 +77,11 @@ def method_named(name: str, overrides: list[str]) -> MethodConfig:
     filled = FILLED - ({"k"} if method.level == "example" else set())  # of examples k is a number of neighbours
     if wrong := [text for text in overrides if "=" not in text or text.split("=")[0] in filled]:
         raise ConfigError("--set", wrong[0], "constant=value, a constant of the selector: --set gamma=0.1")
-    method.select |= OmegaConf.to_container(OmegaConf.from_dotlist(overrides))  # type: ignore[arg-type]
+    constants = {str(name): value for name, value in OmegaConf.from_dotlist(overrides).items()}
+    for constant, value in constants.items():
+        if isinstance(method.select.get(constant), int | float) and not isinstance(value, int | float | None):
+            raise ConfigError(f"--set {constant}", value, f"a number, such as {method.select[constant]}")
+    method.select |= constants
     check_target(method.select, KEY, frozenset(parameters(method.select["_target_"]).required))
     return method
 
@@ -146,7 +152,10 @@ def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tu
 
 
 def selector_arrays(method: MethodConfig, arrays: Arrays, labels: np.ndarray) -> Arrays:
-    """The arrays that the selector takes, by parameter; one that is missing is named with its option."""
+    """The arrays that the selector takes, by parameter; one that is missing is named with its option.
+
+    The method can do without an array that the selector has a default for; that it does is printed.
+    """
     function = method.select
     assert function is not None
     takes = parameters(function["_target_"])
@@ -154,6 +163,9 @@ def selector_arrays(method: MethodConfig, arrays: Arrays, labels: np.ndarray) ->
         raise ConfigError("scores", None, f"a file with one axis (n,), higher = kept first: {method.name} goes by them")
     for name in arrays.keys() - {"scores", "features", "labels", "cut", *takes.names}:
         raise ConfigError("--array", name, f"a parameter of {function['_target_']}: {', '.join(takes.names)}")
+    for name in sorted(arrays.keys() & takes.names):
+        if method.level == "example" and len(labels) not in (shape := arrays[name].shape)[:2]:
+            raise ConfigError(name, Shown(f"array of shape {shape}"), f"{len(labels)} rows, one an example")
     asked = takes.required | method.arrays.keys()
     wanted = {}
     for name in takes.names:
@@ -161,12 +173,14 @@ def selector_arrays(method: MethodConfig, arrays: Arrays, labels: np.ndarray) ->
             continue
         if name in arrays or (name == "labels" and name in asked):
             wanted[name] = labels if name == "labels" else arrays[name]
-        elif name in asked:
+        elif name in takes.required or (name == "features" and name in asked):
             about = ARRAYS.get(method.arrays.get(name, name))
             option = "a file with two axes (n, d)" if name == "features" else f"--array {name}=FILE.npy"
-            what = f": {about.shape}, {about.about}" if about and name != "features" else ""
-            without = "" if name in takes.required else f" (or --set {name}=null)"
-            raise ConfigError(name, None, f"{option}{without}{what}")
+            raise ConfigError(name, None, f"{option}: {about.shape}, {about.about}" if about else option)
+        elif name in asked:
+            about = ARRAYS.get(method.arrays[name])
+            what = f"{about.about}, {about.shape}" if about else method.arrays[name]
+            print(f"{name}: none; in a job {method.name} has {what} (--array {name}=FILE.npy)")
     return wanted
 
 
@@ -182,6 +196,7 @@ def _call(function: dict[str, Any]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dataprune.select",
+        usage="%(prog)s FILE.npy [FILE.npy] --method NAME --prune-ratio RATIO [-o subset.npz] [options]",
         description=__doc__,
         epilog=EXAMPLES + "\nmethods: " + ", ".join(options("method")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -191,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         "files",
         nargs="+",
         metavar="FILE.npy",
-        help="scores (n,) and features (n, d); scores may be a .csv: id, _, score",
+        help="scores (n,) and features (n, d), or one of them",
     )
     add("--method", required=True, help="an option of conf/method, or your own YAML file of that form")
     add("--prune-ratio", type=float, required=True, help="fraction of the examples (or classes) REMOVED")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from dataprune.errors import ConfigError, Shown
 
@@ -22,7 +23,12 @@ def read(group: str, name: str) -> DictConfig:
     if not path.is_file():
         there = ", ".join(options(group))
         raise ConfigError(f"--{'config' if group == 'select' else group}", name, f"a YAML file, or one of {there}")
-    content = OmegaConf.load(path)
+    try:
+        content = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(path), Shown("no YAML"), f"keys and values ({str(error).splitlines()[-1].strip()})"
+        ) from error
     if not isinstance(content, DictConfig):
         raise ConfigError(str(path), Shown("a list"), "keys and values")
     return content

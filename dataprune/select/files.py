@@ -1,12 +1,11 @@
 """A user's arrays on disk: read, checked, and told apart by a fingerprint."""
 
 import argparse
-import csv
 import hashlib
 
 import numpy as np
 
-from dataprune.errors import ConfigError, Shown, finite, first
+from dataprune.errors import ConfigError, Shown, finite
 
 BLOCK = 1 << 24  # bytes hashed at a time
 
@@ -38,9 +37,7 @@ def read_arrays(args: argparse.Namespace) -> Arrays:
 
 
 def read_array(path: str) -> np.ndarray:
-    """An .npy file, memory-mapped; or scores from a .csv file."""
-    if path.endswith(".csv"):
-        return read_scores(path)
+    """An .npy file, memory-mapped."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -52,29 +49,11 @@ def read_array(path: str) -> np.ndarray:
     return array
 
 
-def read_scores(path: str) -> np.ndarray:
-    """Scores (n,) from a table whose first column is the id, 0 to n-1 in any order, and whose third is the score.
-
-    These columns are those of DP4TL's external scores; a first line of words is skipped.
-    """
-    with open(path, newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if rows and not rows[0][0].strip().isdecimal():
-        rows = rows[1:]
-    try:
-        ids, values = np.array([int(row[0]) for row in rows]), np.array([float(row[2]) for row in rows])
-    except (ValueError, IndexError) as error:
-        raise ConfigError(path, Shown(str(error)), "lines of id, anything, score") from error
-    if not len(ids) or len(missing := np.setdiff1d(np.arange(len(ids)), ids)):
-        found = f"{len(ids)} lines without id {first(missing)}" if len(ids) else "no lines"
-        raise ConfigError(path, Shown(found), "every id from 0 once")
-    return values[np.argsort(ids)]
-
-
 def fingerprint(arrays: Arrays) -> str:
     """SHA-256 over name, type, shape and bytes of each array: which data a subset belongs to."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
+        array = np.atleast_1d(array)
         digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
         rows = max(1, BLOCK * len(array) // max(1, array.nbytes))
         for start in range(0, len(array), rows):

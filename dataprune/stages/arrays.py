@@ -72,6 +72,10 @@ def _labels(folder: Path) -> np.ndarray:
     return Examples(folder, "train").labels
 
 
+def _names(folder: Path) -> list[str]:
+    return Examples(folder, "train").names
+
+
 def _count_classes(folder: Path) -> int:
     return len(Examples(folder, "train").classes)
 
@@ -96,6 +100,7 @@ ARRAYS = {
     "source_features": Array("signals", "float32 (n, d)", "another name of features", _mapped("features")),
     "labels": Array("examples", "int64 (n,)", "true classes of the source", _labels),
     "source_labels": Array("examples", "int64 (n,)", "another name of labels", _labels),
+    "names": Array("examples", "list of n texts", "file names of the source, or row numbers", _names),
     "n_classes": Array("examples", "int", "classes of the source", _count_classes),
     "target_logits": Array("target_signals", "float32 (t, classes)", "of the target's train split", _mapped("logits")),
     "target_probabilities": Array("target_signals", "float32 (t, classes)", "softmax of target_logits", _softmax),

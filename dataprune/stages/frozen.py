@@ -48,7 +48,8 @@ def loader_of(examples: Examples, order: Order, run: RunConfig, **augment: Any) 
     device = device_of(run)
     if examples.header["storage"] == "memory":
         return MemoryLoader(examples, order, device=device, **augment)
-    return FileLoader(examples, order, size=examples.header["size"], workers=run.workers, device=device, **augment)
+    augment.setdefault("size", examples.header["size"])
+    return FileLoader(examples, order, workers=run.workers, device=device, **augment)
 
 
 def outputs(
@@ -66,7 +67,7 @@ def outputs(
 
 def check_channels(network: Network, examples: Examples) -> None:
     """Raise a ConfigError if the network's first layer takes another number of channels than the images have."""
-    wanted = next(p for p in network.parameters() if p.ndim == 4).shape[1]
-    there = examples.header["channels"]
-    if wanted != there:
+    first = next((p for p in network.parameters() if p.ndim == 4), None)
+    wanted, there = first.shape[1] if first is not None else None, examples.header["channels"]
+    if wanted not in (None, there):
         raise ConfigError("channels", there, f"{wanted}, as the network takes: source.channels=, target.channels=")

@@ -15,6 +15,7 @@ from dataprune.errors import ConfigError, Shown, finite
 from dataprune.stages.arrays import load, wanted
 
 CONFIG = ScoreConfig
+FILLED = frozenset({"path"})  # the parameter that is no array: the file that a score function reads
 
 
 def run(config: ScoreConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
@@ -33,11 +34,12 @@ def run(config: ScoreConfig, inputs: dict[str, Path], work: Path, run: RunConfig
 def compute(config: ScoreConfig, inputs: dict[str, Path], key: str) -> np.ndarray:
     """The scores, float32, checked: one-dimensional and finite."""
     constants = {k: v for k, v in config.function.items() if k != "_target_"}
-    arrays = load(wanted(config.function, config.arrays, key), inputs, key)
+    constants |= {} if config.path is None else {"path": config.path}
+    arrays = load(wanted(config.function, config.arrays, key, FILLED), inputs, key)
     try:
         scores = np.asarray(get_method(config.function["_target_"])(**arrays, **constants), np.float32)
     except ConfigError as error:
-        raise error.under(key) from None
+        raise error.under("method" if error.key in FILLED else key) from None
     if scores.ndim != 1:
         raise ConfigError(key, Shown(f"array of shape {scores.shape}"), "one number an example or a class")
     return finite(key, scores)

@@ -10,6 +10,8 @@ import logging
 import math
 import os
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,10 @@ from dataprune.data.examples import Examples
 from dataprune.data.loaders import Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
+from dataprune.models.adversarial import pgd
 from dataprune.models.classifier import Classifier
 from dataprune.models.networks import Network, build
+from dataprune.models.schedules import resolution
 from dataprune.recorder import Recorder
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
@@ -114,10 +118,26 @@ class Training:
             network,
             instantiate(config.optimizer, _partial_=True),
             lambda step, lr: schedule(step, self.steps, self.order.steps, lr, **spec),
+            momentum=self._momentum(),
+            attack=self._attack(),
             smoothing=config.label_smoothing,
             decay_bias_and_norm=config.decay_bias_and_norm,
             channels_last=config.channels_last,
         )
+
+    def _momentum(self) -> Callable[[int], float] | None:
+        if not self.config.momentum:
+            return None
+        spec = {k: v for k, v in self.config.momentum.items() if k != "_target_"}
+        schedule = get_method(self.config.momentum["_target_"])
+        return lambda step: schedule(step, self.steps, self.order.steps, **spec)
+
+    def _attack(self) -> Callable[..., torch.Tensor] | None:
+        adversarial = self.config.adversarial
+        if adversarial.epsilon == 0:
+            return None
+        mean, std = (torch.tensor(self.examples.header[name]) for name in ("mean", "std"))
+        return partial(pgd, epsilon=adversarial.epsilon, steps=adversarial.steps, mean=mean, std=std)
 
     def fit(self, module: Classifier) -> None:
         """Fit from the last checkpoint, if there is one, to the end."""
@@ -163,11 +183,15 @@ class Training:
         if self.examples.header["storage"] == "memory":
             if augment.random_resized_crop is not None:
                 raise ConfigError("augment.random_resized_crop", augment.random_resized_crop, "storage=files, or null")
+            if self.config.resolution:
+                raise ConfigError("resolution", dict(self.config.resolution), "storage=files, or none")
             extra: dict[str, Any] = {"padding": augment.crop_padding}
         else:
             if augment.crop_padding:
                 raise ConfigError("augment.crop_padding", augment.crop_padding, "storage=memory, or 0")
             extra = {"area": augment.random_resized_crop}
+            if self.config.resolution:
+                extra["size"] = partial(resolution, **self.config.resolution)
         return loader_of(self.examples, self.order, self.run_config, flip=augment.flip, weights=weights, **extra)
 
     def _features(self, network: Network) -> torch.Tensor:

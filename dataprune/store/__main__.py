@@ -28,8 +28,9 @@ def main(words: list[str] | None = None) -> int:
     remove = commands.add_parser("remove", help="delete results; they are built again when next wanted")
     remove.add_argument("result", nargs="+")
     remove.set_defaults(run=_remove)
-    gc = commands.add_parser("gc", help="delete results that no row refers to, and abandoned work folders")
+    gc = commands.add_parser("gc", help="delete results that no row refers to, and abandoned work folders, a day old")
     gc.add_argument("--yes", action="store_true", help="really delete; without it only say what would go")
+    gc.add_argument("--hours", type=float, default=24, help="spare what is younger: a running job files its row last")
     gc.set_defaults(run=_gc)
     args = parser.parse_args(words)
     if not Path(args.root).is_dir():
@@ -86,7 +87,8 @@ def _remove(store: Store, args: argparse.Namespace) -> int:
 
 def _gc(store: Store, args: argparse.Namespace) -> int:
     kept = {key for row in store.rows() for key in row["keys"].values()}
-    doomed = [r.path for r in store.results() if r.key not in kept]
+    old = time.time() - 3600 * args.hours
+    doomed = [r.path for r in store.results() if r.key not in kept and (r / "manifest.json").stat().st_mtime < old]
     doomed += [p for p in sorted(store.root.glob("work/*")) if _abandoned(store, p)]
     for path in doomed:
         print(f"{'removed' if args.yes else 'would remove'} {path.relative_to(store.root)} {_size(path) / 1e6:.1f} MB")

@@ -111,16 +111,20 @@ def test_remove_takes_all_that_are_named_or_none(store, keep):
 
 def test_gc_says_what_would_go_and_deletes_only_when_told(store, keep):
     unused = next(n for n in names(store) if store.root.joinpath(n, "model.pt").read_text() == "weights of 2")
-    code, out, _ = keep("gc")
+    code, out, _ = keep("gc", "--hours", "0")
     assert (code, out) == (0, f"would remove {unused} 0.0 MB\nadd --yes to delete\n")
     assert len(names(store)) == 3
-    assert keep("gc", "--yes")[:2] == (0, f"removed {unused} 0.0 MB\n")
+    assert keep("gc", "--hours", "0", "--yes")[:2] == (0, f"removed {unused} 0.0 MB\n")
     assert len(names(store)) == 2
-    assert keep("gc")[:2] == (0, "")
+    assert keep("gc", "--hours", "0")[:2] == (0, "")
+
+
+def test_gc_spares_what_a_running_job_may_still_want(store, keep):
+    assert keep("gc", "--yes")[:2] == (0, "")
 
 
 def test_gc_takes_work_that_nobody_holds_and_that_is_a_day_old(store, keep):
-    keep("gc", "--yes")
+    keep("gc", "--hours", "0", "--yes")
     for name in ("fresh", "old", "held"):
         (store.root / "work" / name / "scratch").mkdir(parents=True)
         (store.root / "work" / name / "scratch" / "last.ckpt").touch()
@@ -128,7 +132,7 @@ def test_gc_takes_work_that_nobody_holds_and_that_is_a_day_old(store, keep):
             for path in [store.root / "work" / name, *(store.root / "work" / name).rglob("*")]:
                 os.utime(path, (OLD, OLD))
     with FileLock(store.root / "locks" / "held.lock"):
-        assert keep("gc", "--yes")[:2] == (0, "removed work/old 0.0 MB\n")
+        assert keep("gc", "--hours", "0", "--yes")[:2] == (0, "removed work/old 0.0 MB\n")
     assert sorted(p.name for p in (store.root / "work").iterdir()) == ["fresh", "held"]
 
 

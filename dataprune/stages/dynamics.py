@@ -1,0 +1,133 @@
+"""Stage dynamics: what another program recorded while it trained, in the form in which our own training records it.
+
+Inputs: `examples` (index) of the data that it trained on; the recording lies outside the store, the SHA-256 of its
+files is in the recipe. Files: those of p_true.npy, margin.npy, error.npy (float32 (epochs, n), NaN = not seen) and
+correct.npy (bool) that the recording has, and dynamics.json, as the Recorder writes them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dataprune.config import DynamicsConfig, RunConfig
+from dataprune.data.examples import Examples
+from dataprune.data.foreign_dynamics import Epoch, Found, check_recorder, epochs, in_unit, look, placed
+from dataprune.errors import ConfigError, Shown, first
+from dataprune.progress import track
+from dataprune.recorder import ROWS, quantities
+from dataprune.store import write_json
+
+CONFIG = DynamicsConfig
+BLOCK = 8192  # examples whose outputs are in memory at a time: 33 MB in float32 for 1000 classes
+
+Row = dict[str, np.ndarray]  # quantity -> (n,), or (n, classes) of probabilities
+
+
+def run(config: DynamicsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+    """Read, check and write epoch by epoch; returns the layout that was read and how much it holds."""
+    examples = Examples(inputs["examples"], "train")
+    try:
+        return _taken_over(config, examples, work, label)
+    except ConfigError as error:
+        raise error.under("surrogate") from None
+
+
+def _taken_over(config: DynamicsConfig, examples: Examples, work: Path, label: str) -> dict[str, Any]:
+    found, n, n_classes = look(config.path), len(examples), len(examples.classes)
+    names = [name for name in ROWS if name in found.quantities]
+    full = config.probabilities and "probabilities" in found.quantities
+    if found.layout == "recorder":
+        check_recorder(found, n, examples.fingerprint)
+        assert found.epochs is not None
+        count, rows = found.epochs, _copied(found, names, full)
+    else:
+        count, recorded = epochs(found)
+        rows = (_row(epoch, examples, names, full) for epoch in recorded)
+    arrays = {name: _created(work, name, ROWS[name], count, n) for name in names}
+    if full:
+        arrays["probabilities"] = _created(work, "probabilities", np.float16, count, n, n_classes)
+    ever, unseen = np.zeros(n, bool), []
+    for epoch, row in enumerate(track(rows, label, count)):
+        for name, array in arrays.items():
+            array[epoch] = row[name]
+        seen = ~np.isnan(row["p_true"])
+        ever |= seen
+        unseen.append(int((~seen).sum()))
+    if not ever.all():
+        where = Shown(f"{str(found.path)!r} without ids {first(np.flatnonzero(~ever))}")
+        raise ConfigError("dynamics", where, "every example in some epoch; is it of another data set?")
+    for array in arrays.values():
+        array.flush()
+    header = {"n": n, "epochs": count, "n_classes": n_classes if full else None, "fingerprint": examples.fingerprint}
+    write_json(work / "dynamics.json", header | {"unseen": {str(e): missed for e, missed in enumerate(unseen)}})
+    return {"layout": found.layout, "epochs": count, "n": n, "quantities": names, "unseen": sum(unseen)}
+
+
+def _created(work: Path, name: str, kind: Any, *shape: int) -> np.memmap:
+    return np.lib.format.open_memmap(work / f"{name}.npy", "w+", kind, shape)
+
+
+def _copied(found: Found, names: list[str], full: bool) -> Iterator[Row]:
+    """The rows of a Recorder's folder."""
+    wanted = names + ["probabilities"] * full
+    arrays = {name: np.load(found.path / f"{name}.npy", mmap_mode="r") for name in wanted}
+    assert found.epochs is not None
+    for epoch in range(found.epochs):
+        row = {name: np.asarray(array[epoch]) for name, array in arrays.items()}
+        seen = np.flatnonzero(~np.isnan(row["p_true"]))
+        in_unit(found.path, row["p_true"][seen], seen)
+        yield row
+
+
+def _row(epoch: Epoch, examples: Examples, names: list[str], full: bool) -> Row:
+    """The quantities of one epoch for all examples, NaN (False in `correct`) where it has not seen one."""
+    n, n_classes = len(examples), len(examples.classes)
+    ids, places = placed(epoch, n)
+    row: Row = {name: np.zeros(n, bool) if ROWS[name] is np.bool_ else np.full(n, np.nan, np.float32) for name in names}
+    wanted = (n,) if names == ["p_true"] else (len(epoch.values), n_classes)
+    if epoch.values.shape != wanted:
+        found = Shown(f"{str(epoch.file)!r} with an array of shape {epoch.values.shape}")
+        raise ConfigError("dynamics", found, f"shape {wanted}: the source has {n} examples of {n_classes} classes")
+    if epoch.kind == "p_true":
+        row["p_true"][ids] = epoch.values[places]
+        return row
+    if full:
+        row["probabilities"] = np.full((n, n_classes), np.nan, np.float16)
+    for start in range(0, len(ids), BLOCK):
+        block = ids[start : start + BLOCK]
+        values = np.asarray(epoch.values[places[start : start + BLOCK]], np.float32)
+        found_here, p = _quantities(epoch, values, examples.labels[block], block)
+        for name in names:
+            row[name][block] = found_here[name]
+        if full:
+            row["probabilities"][block] = p
+    return row
+
+
+def _quantities(epoch: Epoch, values: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> tuple[Row, np.ndarray]:
+    """Quantities (b,) and probabilities (b, classes) of outputs float32 (b, classes)."""
+    if epoch.kind == "probabilities":
+        p = in_unit(epoch.file, values, ids)
+    else:
+        if len(wrong := np.flatnonzero(~np.isfinite(values).all(1))):
+            found = Shown(f"{str(epoch.file)!r} with NaN or inf at ids {first(ids[wrong])}")
+            raise ConfigError("dynamics", found, "finite outputs")
+        if epoch.kind == "logits":
+            four, softmax = quantities(torch.from_numpy(values), torch.from_numpy(labels))
+            return dict(zip(ROWS, four.numpy(), strict=True)), softmax.numpy()
+        p = np.minimum(np.exp(values), 1)
+    # half precision moves a sum over 1000 classes by less than a thousandth
+    if len(wrong := np.flatnonzero(np.abs(p.sum(1, dtype=np.float64) - 1) > 0.01)):
+        found = Shown(f"{str(epoch.file)!r} without a softmax at ids {first(ids[wrong])}")
+        raise ConfigError("dynamics", found, f"{epoch.kind} of all classes, whose probabilities sum to 1")
+    at = np.arange(len(labels)), labels
+    p_true, others = p[at], p.copy()
+    others[at] = 0
+    # CCS takes the difference from 1 by its definition; its half precision does not sum to 1 (see also the Recorder)
+    rest = 1 - p_true if epoch.kind == "log_probabilities" else others.sum(1)
+    error = np.sqrt(rest**2 + np.square(others).sum(1))
+    row = {"p_true": p_true, "margin": p_true - others.max(1), "error": error}
+    return row | {"correct": values.argmax(1) == labels}, p
