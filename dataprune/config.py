@@ -185,6 +185,7 @@ class EvaluateConfig:
 
     VERSION: ClassVar[int] = 1
     split: str = _choice("test", "test", "validation", "train")
+    half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
     batch_size: int = _number(512, 1)
 
 
@@ -210,6 +211,14 @@ class WandbConfig:
 
 
 @dataclass
+class InfluenceConfig:
+    """Where the jobs of an influence experiment file their rows; None = nowhere."""
+
+    store: str | None = None
+    models: int | None = _number(None, 1)  # rows of the store
+
+
+@dataclass
 class RunConfig:
     """How and where to compute. A change here never trains anything again."""
 
@@ -220,6 +229,7 @@ class RunConfig:
     workers: int = _number(2, 0)  # processes that decode, storage=files only
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)
+    influence: InfluenceConfig = field(default_factory=InfluenceConfig)
     progress: bool = True
     report: bool = True  # draw report.html at the end
     estimate: bool = False  # only say what would be built, and its time, memory and disk

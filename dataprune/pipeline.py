@@ -14,6 +14,7 @@ from typing import Any
 from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
 from dataprune.config import AdoptConfig, Config, DynamicsConfig, MethodConfig, ScoreConfig, SelectConfig, TrainConfig
 from dataprune.data.foreign_dynamics import digest, look
+from dataprune.influence.collect import collect
 from dataprune.launch import Follow, obtain, recipe_of
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
@@ -38,6 +39,8 @@ def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
         row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}."))
         store.write_row(row_name(single), row)
         rows.append(row | {"row": row_name(single)})
+    if cfg.run.influence.store is not None:
+        collect(effective(cfg), rows[0])
     return rows
 
 

@@ -110,3 +110,18 @@ class Encoded:
         if self._blob is None:
             self._blob = np.memmap(self.folder / self.split / "encoded.bin", np.uint8, "r")
         return self._blob[self._offsets[i] : self._offsets[i + 1]].tobytes()
+
+
+def half_of(labels: np.ndarray, which: str, seed: int = 0) -> np.ndarray:
+    """Ids of the "first" or "second" half of a split, int64 sorted: every class is halved, at random by `seed`.
+
+    To estimate something on one half and report it on the other (influences and counterfactuals).
+    """
+    rng = np.random.default_rng(seed)
+    first = np.concatenate([rng.permutation(ids)[: -(-len(ids) // 2)] for ids in _members(labels)])
+    return np.sort(first) if which == "first" else np.setdiff1d(np.arange(len(labels)), first)
+
+
+def _members(labels: np.ndarray) -> list[np.ndarray]:
+    """Ids of each class that occurs."""
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]

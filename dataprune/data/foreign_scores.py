@@ -7,9 +7,10 @@ data-score files or what torch.save wrote, in any other file). Numbers belong to
 source, or to a file name, as in the published tables for ImageNet; a bare array is in id order.
 """
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,32 +103,25 @@ def _columns(found: Mapping[Any, Any], name_column: str) -> Table:
 
 def _read_text(file: Path, id_column: str, name_column: str) -> Table:
     """Columns of a text table; its separator and whether it has headers are seen in its first line."""
-    import pandas as pd
-
-    with open(file) as lines:
-        top = lines.readline().strip()
-    separator = next((mark for mark in ",\t;" if mark in top), r"\s+")
-    words = [word.strip(' "') for word in (top.split(separator) if separator != r"\s+" else top.split())]
-    bare = any(_is_number(word) for word in words)
-    if not top or (bare and len(words) != 2):
+    with open(file, newline="") as text:
+        top = text.readline().strip()
+        text.seek(0)
+        mark = next((mark for mark in ",\t;" if mark in top), None)
+        lines = map(str.split, text) if mark is None else csv.reader(text, delimiter=mark, skipinitialspace=True)
+        rows = [row for row in lines if row]
+    bare = bool(rows) and any(_is_number(word) for word in rows[0])
+    if not rows or (bare and len(rows[0]) != 2):
         expected = "a line of headers, or two columns: id or name, score"
         raise ConfigError("path", Shown(f"{str(file)!r} that begins with {top[:60]!r}"), expected)
-    try:
-        frame = pd.read_csv(
-            file,
-            sep=separator,
-            header=None if bare else 0,
-            dtype=str,
-            keep_default_na=False,  # a file may be called NA
-            skipinitialspace=True,
-        )
-    except ValueError as error:  # also pandas' own: a line with too many columns
-        raise ConfigError("path", str(file), f"a table of {len(words)} columns: {error}") from None
-    columns = {str(name).strip(): values.to_numpy(object) for name, values in frame.items()}
+    if wrong := [i for i, row in enumerate(rows) if len(row) != len(rows[0])]:
+        found = Shown(f"{str(file)!r} with {len(rows[wrong[0]])} columns in row {wrong[0]}")
+        raise ConfigError("path", found, f"{len(rows[0])} columns, as in the first row")
+    header = rows[0] if not bare else ["", "score"]
+    columns = [np.array(words, object) for words in zip(*rows[not bare :], strict=True)] or [np.empty(0)] * len(header)
     if bare:
-        are_ids = all(key.strip().isdecimal() for key in columns["0"])
-        columns = {id_column if are_ids else name_column: columns["0"], "score": columns["1"]}
-    return {name: values if name == name_column else _numbers(values) for name, values in columns.items()}
+        header[0] = id_column if all(word.isdecimal() for word in columns[0]) else name_column
+    named = dict(zip(map(str.strip, header), columns, strict=True))
+    return {name: words if name == name_column else _numbers(words) for name, words in named.items()}
 
 
 def _is_number(word: str) -> bool:
@@ -208,10 +202,10 @@ def _by_id(file: Path, ids: np.ndarray, n: int, column: str) -> np.ndarray:
 def _by_name(file: Path, found: np.ndarray, names: Sequence[str]) -> np.ndarray:
     import pandas as pd
 
-    wanted = [PurePosixPath(name).name for name in names]
+    wanted = [name.rpartition("/")[2] for name in names]
     given = [str(name).strip() for name in found.tolist()]
     if len(set(wanted)) == len(wanted):
-        given = [PurePosixPath(name).name for name in given]
+        given = [name.rpartition("/")[2] for name in given]
     else:  # the same file name in several folders: only the whole names tell
         wanted = list(names)
     index = pd.Index(wanted)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dataprune.config import EvaluateConfig, RunConfig
-from dataprune.data.examples import Examples
+from dataprune.data.examples import Examples, half_of
 from dataprune.selectors.classes import examples_of
 from dataprune.stages.frozen import load_network, outputs
 
@@ -27,6 +27,8 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     ids = np.arange(len(examples))
     if "subset" in inputs and (inputs["subset"] / "classes.npy").exists():
         ids = examples_of(np.load(inputs["subset"] / "classes.npy"), examples.labels)
+    if config.half != "all":
+        ids = np.intersect1d(ids, half_of(examples.labels, config.half))
     passed = outputs(network, examples, ids, config.batch_size, run, label)
     logits = torch.cat([batch_logits.cpu() for _, batch_logits in passed])
     metrics, outcomes = measure(logits, torch.from_numpy(examples.labels[ids]))

@@ -172,7 +172,7 @@ def test_one_file_name_in_several_folders_is_told_by_its_folder(tmp_path):
         ("a,b,c\n1,2,3\n", "column=None: expected one of a, b, c"),
         ("1,2,3\n", "begins with '1,2,3': expected a line of headers, or two columns"),
         ("", "begins with '': expected a line of headers"),
-        ("id,score\n0,1,1,1\n0,1\n", "a table of 2 columns"),
+        ("id,score\n0,1,1,1\n0,1\n", "with 4 columns in row 1: expected 2 columns"),
         ("id,score\n" + "".join(f"{i},{'x' if i == 2 else 1}\n" for i in range(N)), "'score' with 'x' in row 2"),
         ("id,score\n" + "".join(f"{i},{'nan' if i > 3 else 1}\n" for i in range(N)), "NaN or inf at ids 4, 5: "),
         ("id,score\n" + "".join(f"{i},{1e60 if i == 1 else 1}\n" for i in range(N)), "NaN or inf at ids 1: "),
@@ -193,7 +193,7 @@ def test_a_name_that_several_examples_have_is_no_key(tmp_path):
 
 def test_ids_whose_names_are_others_are_of_another_data_set(tmp_path):
     path = table(tmp_path / "s.csv", id=range(N), name=BASES[1:] + BASES[:1], score=SCORES)
-    with pytest.raises(ConfigError, match="other names at ids 0, 1, 2, 3, 4 and 1 more: .* a file of another one"):
+    with pytest.raises(ConfigError, match=r"other names at ids 0, 1, 2, 3, 4 and 1 more: .* a file of another one"):
         read(path)
 
 

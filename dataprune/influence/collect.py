@@ -1,0 +1,54 @@
+"""From a finished job to its row in the influence store."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dataprune.config import Config, identity
+from dataprune.data.examples import Examples
+from dataprune.errors import ConfigError
+from dataprune.store import Store, fingerprint, write_json
+from dataprune.store.outcomes import OutcomeStore
+
+SCHEMA = {"p_true": "float32", "margin": "float32", "prediction": "int32"}
+
+
+def collect(cfg: Config, row: dict[str, Any]) -> None:
+    """Write what model `method.select.model` was trained on and what it said on the target's test split."""
+    influence = cfg.run.influence
+    select = cfg.method.select or {}
+    if "model" not in select:
+        raise ConfigError("method.select.model", None, "the model's number: method=random_halves method.select.model=0")
+    if cfg.target is None or influence.models is None or influence.store is None:
+        raise ConfigError("run.influence", influence.store, "a target, run.influence.store and run.influence.models")
+    results = Store(cfg.run.store, verify=False).root
+    keys = row["keys"]
+    source = Examples(results / "index" / keys["source"], "train")
+    target = Examples(results / "index" / keys["target"], cfg.evaluate.split)
+    subset = np.load(results / "select" / keys["subset"] / "export" / "subset.npz")
+    units = len(source.classes) if cfg.method.level == "class" else len(source)
+    mask = np.zeros(units, bool)
+    mask[subset["classes"] if cfg.method.level == "class" else subset["ids"]] = True
+    store = OutcomeStore.create(
+        influence.store,
+        models=influence.models,
+        units=units,
+        targets=len(target),
+        schema=SCHEMA,
+        experiment=experiment_of(cfg, source.fingerprint, target.fingerprint),
+    )
+    if not (store.root / "labels.npy").exists():
+        np.save(store.root / "labels.npy", target.labels)
+        names = source.classes if cfg.method.level == "class" else source.names
+        write_json(store.root / "names.json", {"units": names, "targets": target.classes, "level": cfg.method.level})
+    outcomes = np.load(results / "evaluate" / keys["target_result"] / "outcomes.npz")
+    store.write(int(select["model"]), mask, {key: outcomes[key] for key in SCHEMA})
+
+
+def experiment_of(cfg: Config, source: str, target: str) -> dict[str, Any]:
+    """What all models of one experiment have in common: data, recipes, and the selection but for the model's number."""
+    assert cfg.transfer is not None
+    select = {k: v for k, v in (cfg.method.select or {}).items() if k != "model"}
+    recipes = {"pretrain": identity(replace(cfg.pretrain, seed=0)), "transfer": identity(replace(cfg.transfer, seed=0))}
+    return {"source": source, "target": target, "recipes": fingerprint(recipes), "select": select}
