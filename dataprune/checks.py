@@ -55,6 +55,8 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
         return
     if method.select is None:
         raise ConfigError(f"{key}.select", None, "a selector, e.g. _target_: dataprune.selectors.ranked.top")
+    if method.nested_from is not None and (method.quota != "none" or method.weighted):
+        raise ConfigError(f"{key}.nested_from", method.nested_from, "null: quotas and weights belong to one budget")
     if method.level == "class" and (method.cut or method.quota != "none"):
         raise ConfigError(f"{key}.level", "class", "example: cut and quota are about examples")
     for function, part, filled in functions_of(method):

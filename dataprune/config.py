@@ -131,6 +131,7 @@ class MethodConfig:
     select: dict[str, Any] | None = None
     cut: CutConfig | None = None
     quota: str = _choice("none", "none", "proportional", "equal")  # how the budget is shared out over classes
+    nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order
     weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
 

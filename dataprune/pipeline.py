@@ -26,6 +26,7 @@ from dataprune.store import Result, Store, describe
 from dataprune.targets import parameters
 
 log = logging.getLogger(__name__)
+PREFIX = {"_target_": "dataprune.selectors.ranked.prefix"}
 
 
 def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
@@ -162,6 +163,11 @@ def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Resul
         seed=cfg.seed if "rng" in parameters(method.select["_target_"]).names else 0,
     )
     inputs = {name: known.get(name) for name in roles | {"examples", "scores", "cut"}}
+    if method.nested_from is not None and cfg.prune_ratio >= method.nested_from:
+        # one run of the selector serves every larger ratio: their subsets are the first of its picks
+        largest = replace(config, prune_ratio=max(method.nested_from, config.cut_fraction))
+        inputs = {"examples": known["examples"], "order": stage("select", largest, "order", **inputs)}
+        config = replace(config, function=PREFIX, arrays={"order": "order"}, cut_fraction=0.0, seed=0)
     return stage("select", config, "subset", **inputs)
 
 

@@ -56,7 +56,7 @@ def cost(results: dict[str, Result], built: set[str]) -> dict[str, Any]:
         "surrogate_s": seconds.get("surrogate", 0.0),
         "signals_s": seconds.get("signals", 0.0) + seconds.get("target_signals", 0.0),
         "score_s": seconds.get("scores", 0.0) + seconds.get("cut", 0.0),
-        "select_s": seconds.get("subset", 0.0),
+        "select_s": seconds.get("subset", 0.0) + seconds.get("order", 0.0),
         "train_s": seconds.get("model", 0.0),
         "transfer_s": seconds.get("adapted", 0.0),
     }

@@ -1,5 +1,6 @@
 """Every YAML file composes, and every `_target_` in it exists and takes its constants."""
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -10,6 +11,7 @@ from dataprune.config import typed
 
 CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder"}
+FROM_FILES = {"external"}
 
 
 @pytest.fixture(autouse=True)
@@ -33,8 +35,10 @@ def test_the_defaults_are_a_good_job():
 
 
 @pytest.mark.parametrize("method", options("method"))
-def test_every_method_is_complete(method):
-    cfg = typed(composed(f"method={method}", "surrogate.epochs=40", "surrogate.record.probabilities=true"))
+def test_every_method_is_complete(method, tmp_path):
+    np.save(tmp_path / "scores.npy", np.zeros(3))
+    path = [f"method.path={tmp_path / 'scores.npy'}"] if method in FROM_FILES else []
+    cfg = typed(composed(f"method={method}", "surrogate.epochs=40", "surrogate.record.probabilities=true", *path))
     check_functions(cfg)
     assert cfg.method.name == method, "a method is called as its file"
 

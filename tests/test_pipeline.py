@@ -230,3 +230,15 @@ def test_momentum_can_follow_the_schedule(jobs):
     cyclic = "{_target_: dataprune.models.schedules.cyclic_momentum, peak_epoch: 1}"
     (row,) = jobs.run("method=full", "target=none", f"++pretrain.momentum={cyclic}")
     assert row["metrics"]["source_top1"] >= 0
+
+
+def test_nested_picks_are_made_once_for_all_ratios(jobs):
+    words = ["method=d2_graph", "method.cut=null", "surrogate.epochs=3"]
+    subsets = {}
+    for ratio in (0.6, 0.8):
+        (row,) = jobs.run(*words, f"prune_ratio={ratio}")
+        subsets[ratio] = set(np.load(jobs.store / "select" / row["keys"]["subset"] / "ids.npy"))
+        assert "order" in (built(row) if ratio == 0.6 else row["cost"]["shared"])
+    assert subsets[0.8] < subsets[0.6]
+    (alone,) = jobs.run(*words, "prune_ratio=0.8", "method.nested_from=null")
+    assert set(np.load(jobs.store / "select" / alone["keys"]["subset"] / "ids.npy")) == subsets[0.8]

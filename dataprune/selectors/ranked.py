@@ -38,6 +38,11 @@ def top(scores: np.ndarray, budget: int, *, ties: np.ndarray | None = None) -> n
     return ids[np.argsort(-scores[ids], kind="stable")]
 
 
+def prefix(order: np.ndarray, budget: int) -> np.ndarray:
+    """The first `budget` of `order`, int64 ids in pick order of a nested selector that ran for a larger budget."""
+    return order[: check_budget(budget, len(order))]
+
+
 def random(n: int, budget: int, rng: np.random.Generator) -> np.ndarray:
     """`budget` of `n` ids, uniform without replacement: a prefix of one permutation.
 

@@ -68,6 +68,10 @@ def _residuals(folder: Path) -> np.ndarray:
     return residuals
 
 
+def _order(folder: Path) -> np.ndarray:
+    return np.load(folder / "export" / "subset.npz")["order"]
+
+
 def _labels(folder: Path) -> np.ndarray:
     return Examples(folder, "train").labels
 
@@ -101,6 +105,7 @@ ARRAYS = {
     "labels": Array("examples", "int64 (n,)", "true classes of the source", _labels),
     "source_labels": Array("examples", "int64 (n,)", "another name of labels", _labels),
     "names": Array("examples", "list of n texts", "file names of the source, or row numbers", _names),
+    "order": Array("order", "int64 (budget,)", "picks of the same selector for a larger budget", _order),
     "n_classes": Array("examples", "int", "classes of the source", _count_classes),
     "target_logits": Array("target_signals", "float32 (t, classes)", "of the target's train split", _mapped("logits")),
     "target_probabilities": Array("target_signals", "float32 (t, classes)", "softmax of target_logits", _softmax),
