@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
+from dataprune.collect import collect
 from dataprune.config import AdoptConfig, Config, DynamicsConfig, MethodConfig, ScoreConfig, SelectConfig, TrainConfig
 from dataprune.data.foreign_dynamics import digest, look
-from dataprune.influence.collect import collect
 from dataprune.launch import Follow, obtain, recipe_of
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget

@@ -173,20 +173,20 @@ def _chosen(columns: Table, column: str | None, keys: tuple[str, ...]) -> np.nda
 
 def _places(file: Path, columns: Table, names: Sequence[str], id_column: str, name_column: str) -> np.ndarray:
     """The id of every row of the file: each of 0 to n-1 once."""
-    n = len(names)
-    by_id = _by_id(file, columns[id_column], n, id_column) if id_column in columns else None
-    by_name = _by_name(file, columns[name_column], names) if name_column in columns else None
-    if by_id is None and by_name is None:
-        if file.suffix in (*TEXT, ".parquet"):
-            expected = f"a column {id_column!r} or {name_column!r} (id_column=, name_column=); it has "
-            raise ConfigError("path", str(file), expected + ", ".join(columns))
-        return np.arange(n)
-    if by_id is not None and by_name is not None and len(wrong := np.flatnonzero(by_id != by_name)):
-        found = Shown(f"{str(file)!r} with other names at ids {first(np.sort(by_id[wrong]))}")
-        raise ConfigError("path", found, "the names of this data set; is it a file of another one?")
-    place = by_id if by_id is not None else by_name
-    assert place is not None
-    return place
+    given = [_base(name) for name in columns[name_column].tolist()] if name_column in columns else []
+    if id_column in columns:
+        place = _by_id(file, columns[id_column], len(names), id_column)
+        wrong = [i for name, i in zip(given, place.tolist(), strict=False) if name != _base(names[i])]
+        if wrong:
+            found = Shown(f"{str(file)!r} with other names at ids {first(sorted(wrong))}")
+            raise ConfigError("path", found, "the names of this data set; is it a file of another one?")
+        return place
+    if name_column in columns:
+        return _by_name(file, columns[name_column], given, names)
+    if file.suffix in (*TEXT, ".parquet"):
+        expected = f"a column {id_column!r} or {name_column!r} (id_column=, name_column=); it has "
+        raise ConfigError("path", str(file), expected + ", ".join(columns))
+    return np.arange(len(names))
 
 
 def _by_id(file: Path, ids: np.ndarray, n: int, column: str) -> np.ndarray:
@@ -199,15 +199,12 @@ def _by_id(file: Path, ids: np.ndarray, n: int, column: str) -> np.ndarray:
     return ids.astype(np.int64)
 
 
-def _by_name(file: Path, found: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def _by_name(file: Path, whole: np.ndarray, given: list[str], names: Sequence[str]) -> np.ndarray:
     import pandas as pd
 
-    wanted = [name.rpartition("/")[2] for name in names]
-    given = [str(name).strip() for name in found.tolist()]
-    if len(set(wanted)) == len(wanted):
-        given = [name.rpartition("/")[2] for name in given]
-    else:  # the same file name in several folders: only the whole names tell
-        wanted = list(names)
+    wanted = [_base(name) for name in names]
+    if len(set(wanted)) < len(wanted):  # the same file name in several folders: only the whole names tell
+        wanted, given = list(names), [str(name) for name in whole.tolist()]
     index = pd.Index(wanted)
     if not index.is_unique:
         twice = index[index.duplicated()].unique().tolist()
@@ -215,6 +212,10 @@ def _by_name(file: Path, found: np.ndarray, names: Sequence[str]) -> np.ndarray:
     place = index.get_indexer(pd.Index(given))
     _each_once(file, "names", [g for g, p in zip(given, place, strict=True) if p < 0], place[place >= 0], wanted)
     return place
+
+
+def _base(name: object) -> str:
+    return str(name).rpartition("/")[2]
 
 
 def _each_once(file: Path, what: str, unknown: Sequence, place: np.ndarray, wanted: list) -> None:

@@ -31,7 +31,7 @@ STYLE: Any = {
 }
 
 
-def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
+def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure of this size in inches; without pyplot, so that no window or global state comes into play."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots()
@@ -48,7 +48,7 @@ def styles(methods: Sequence[str]) -> Look:
 @matplotlib.rc_context(STYLE)
 def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
     """Accuracy against prune ratio, one line a method with its standard deviation over seeds; baselines as lines."""
-    figure, axes = _sheet(7.6, 4.4)
+    figure, axes = sheet(7.6, 4.4)
     for name, dashes in (("full", (0, ())), ("scratch", (0, (2, 2)))):
         line = part[part.method == name]
         if len(line):
@@ -85,7 +85,7 @@ def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
 @matplotlib.rc_context(STYLE)
 def accuracy_by_cost(part: pd.DataFrame, look: Look) -> Figure:
     """Accuracy against all that was paid for it: surrogate, signals, score, selection, training and transfer."""
-    figure, axes = _sheet(7.6, 4.4)
+    figure, axes = sheet(7.6, 4.4)
     look = look | {"full": ("black", "o"), "scratch": ("black", "d")}
     for method in dict.fromkeys(part.method):
         lines = part[part.method == method].sort_values("total_s")
@@ -121,7 +121,7 @@ def accuracy_by_cost(part: pd.DataFrame, look: Look) -> Figure:
 @matplotlib.rc_context(STYLE)
 def histogram(scores: np.ndarray, kept: np.ndarray, title: str) -> Figure:
     """Distribution of the scores, kept and pruned apart; scores (n,), kept bool (n,)."""
-    figure, axes = _sheet(4.6, 2.5)
+    figure, axes = sheet(4.6, 2.5)
     low, high = np.quantile(scores, [0.001, 0.999]) if len(scores) > 1000 else (scores.min(), scores.max())
     edges = np.linspace(low, high if high > low else low + 1, 41)
     clipped = np.clip(scores, edges[0], edges[-1])
@@ -144,7 +144,7 @@ def histogram(scores: np.ndarray, kept: np.ndarray, title: str) -> Figure:
 def class_ranking(counts: np.ndarray, names: list[str], kept: np.ndarray, title: str, most: int = 30) -> Figure:
     """Scores of the best source classes in rank order; counts (classes,), kept class ids."""
     order = np.argsort(-counts, kind="stable")[: min(most, len(counts))]
-    figure, axes = _sheet(7.6, 2.4)
+    figure, axes = sheet(7.6, 2.4)
     colours = ["#0072B2" if c in set(kept.tolist()) else "#c9c9c9" for c in order]
     axes.bar(range(len(order)), counts[order], color=colours)
     long = max(len(names[c]) for c in order) > 3
@@ -165,7 +165,7 @@ def montage(images: np.ndarray, maximum: int, captions: Sequence[str], columns: 
     gap, below = max(1, width // 8), 0.34  # pixels between tiles; room for a caption, in tile heights
     step_y, step_x = height + round(height * below) + gap, width + gap
     page = np.ones((rows * step_y, columns * step_x, channels))
-    figure, axes = _sheet(columns * 0.62, rows * 0.62 * step_y / step_x)
+    figure, axes = sheet(columns * 0.62, rows * 0.62 * step_y / step_x)
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         y, x = i // columns * step_y, i % columns * step_x
         page[y : y + height, x : x + width] = image / maximum
@@ -181,7 +181,7 @@ def matrix(
 ) -> Figure:
     """A table of numbers from `low` (-1 or 0) to 1 as colours, with the numbers if they are few."""
     width, height = 1.9 + 0.46 * len(columns), 1.2 + 0.34 * len(rows)
-    figure, axes = _sheet(min(max(width, 5.6), 11), height)
+    figure, axes = sheet(min(max(width, 5.6), 11), height)
     axes.imshow(cells, vmin=low, vmax=1, cmap="RdBu" if low < 0 else "Blues", aspect="auto")
     axes.set_xticks(range(len(columns)), [name[:20] for name in columns], rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
@@ -197,7 +197,7 @@ def matrix(
 @matplotlib.rc_context(STYLE)
 def data_map(mean: np.ndarray, spread: np.ndarray, right: np.ndarray) -> Figure:
     """Mean against standard deviation of p(true class), coloured by the share of epochs that were right; all (n,)."""
-    figure, axes = _sheet(7.6, 4.6)
+    figure, axes = sheet(7.6, 4.6)
     shown = np.random.default_rng(0).permutation(len(mean))[:20_000]  # more points than that hide one another
     points = axes.scatter(spread[shown], mean[shown], c=right[shown], s=7, cmap="viridis", vmin=0, vmax=1, linewidths=0)
     figure.colorbar(points, label="share of epochs that were right")

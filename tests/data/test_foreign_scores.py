@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dataprune import pipeline
 from dataprune.data.foreign_scores import read_scores
 from dataprune.errors import ConfigError
 
@@ -232,3 +233,79 @@ def test_scores_that_tdds_has_sorted_are_refused(tmp_path):
         ConfigError, match=r"ascending order: .*fixed\[numpy\.load\('data_mask_win10_ep30\.npy'\)\] = s"
     ):
         read(tmp_path / "score_win10_ep30.npy")
+
+
+# the pipeline
+
+
+def job(jobs, path, *words):
+    (row,) = jobs.run("method=external", f"method.path={path}", "target=none", "pretrain.epochs=1", *words)
+    return row
+
+
+def kept(jobs, row):
+    return np.load(jobs.store / "select" / row["keys"]["subset"] / "ids.npy")
+
+
+def test_a_job_keeps_the_highest_scores_of_a_file_and_trains_no_surrogate(jobs):
+    scores = np.random.default_rng(0).permutation(372).astype(np.float32)
+    pd.DataFrame({"id": range(372), "score": scores}).to_csv(jobs.folder / "s.csv", index=False)
+    row = job(jobs, jobs.folder / "s.csv")
+    assert row["method"] == "external"
+    assert "surrogate" not in row["keys"]
+    assert set(scores[kept(jobs, row)]) == set(range(186, 372))
+    lowest = job(jobs, jobs.folder / "s.csv", "method.score.higher_is_kept=false")
+    assert set(scores[kept(jobs, lowest)]) == set(range(186))
+
+
+def test_the_content_of_the_file_counts_and_not_its_place(jobs):
+    np.save(jobs.folder / "a.npy", np.arange(372.0))
+    first = job(jobs, jobs.folder / "a.npy")
+    (jobs.folder / "a.npy").rename(jobs.folder / "b.npy")
+    moved = job(jobs, jobs.folder / "b.npy")
+    assert moved["keys"] == first["keys"]
+    assert moved["row"] != first["row"]
+    np.save(jobs.folder / "b.npy", -np.arange(372.0))
+    changed = job(jobs, jobs.folder / "b.npy")
+    assert changed["keys"]["scores"] != first["keys"]["scores"]
+    assert not set(kept(jobs, changed)) & set(kept(jobs, first))
+
+
+def test_score_and_cut_can_be_columns_of_one_file(jobs):
+    """As CCS: leave the hardest out by one score, then spread over the other."""
+    pd.DataFrame({"id": range(372), "el2n": range(372), "aum": range(372)}).to_csv(jobs.folder / "s.csv", index=False)
+    with_cut = jobs.config("method=ccs", "prune_ratio=0.7", "target=none", "pretrain.epochs=1")
+    with_cut.method.path = str(jobs.folder / "s.csv")
+    reader = {"_target_": "dataprune.data.foreign_scores.read_scores"}
+    with_cut.method.score = reader | {"column": "el2n"}
+    with_cut.method.cut.score = reader | {"column": "aum"}
+    (row,) = pipeline.job(with_cut)
+    assert kept(jobs, row).max() < 372 - 37, "a tenth of the highest is cut off"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method=external"], r"^method\.path=None: expected the file that .*read_scores reads"),
+        (["method=external", "method.path=no.csv"], r"^method\.path='no\.csv': expected the file that .*\(looked in"),
+        (["method=random", "method.path=no.csv"], r"^method\.path='no\.csv': expected null: no score function of rand"),
+        (
+            ["method=external", "+method.score.path=a.csv"],
+            r"^method\.score\.path='a\.csv': expected it as method\.path",
+        ),
+    ],
+)
+def test_a_path_is_asked_for_where_it_is_read(jobs, words, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs.run(*words)
+    assert not jobs.store.exists()
+
+
+def test_a_file_that_does_not_fit_leaves_no_result(jobs):
+    np.save(jobs.folder / "a.npy", np.arange(5.0))
+    with pytest.raises(ConfigError, match=r"^method\.path=array of shape \(5,\): expected shape \(372\)"):
+        job(jobs, jobs.folder / "a.npy")
+    assert not (jobs.store / "score").exists()
+    (jobs.folder / "a.csv").write_text("id,a,b\n0,1,2\n")
+    with pytest.raises(ConfigError, match=r"^method\.score\.column=None: expected one of a, b"):
+        job(jobs, jobs.folder / "a.csv")

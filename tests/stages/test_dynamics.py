@@ -266,10 +266,10 @@ def test_a_method_of_dynamics_trains_no_surrogate(jobs):
 
 
 def test_a_method_that_wants_signals_too_trains_a_surrogate_for_them(jobs):
-    """DUAL's scores of foreign dynamics, picked by k-center in our surrogate's features."""
+    """D2: difficulty from foreign dynamics, neighbours in our own surrogate's features."""
+    np.save(jobs.folder / "all.npy", np.random.default_rng(0).normal(size=(3, 372, 62)))
     (plain,) = jobs.run("method=k_center", *ONLY_SELECT)
-    words = ["method=k_center", "method.score={_target_:dataprune.scores.dynamics.variability}", *ONLY_SELECT]
-    (row,) = jobs.run(*words, f"surrogate.dynamics={texts(jobs)}")
+    (row,) = jobs.run("method=d2", f"surrogate.dynamics={jobs.folder / 'all.npy'}", *ONLY_SELECT)
     assert row["keys"]["surrogate"] == plain["keys"]["surrogate"], "the same training as without foreign dynamics"
     assert "dynamics" in row["keys"]
 
@@ -302,7 +302,7 @@ def test_what_another_of_our_jobs_recorded_can_be_taken_over(jobs):
             r"^method\.score\.window=6: expected 2 to 5 \(6 epoc",
         ),
         (
-            ["method=variability", "method.cut={score:{_target_:dataprune.scores.dynamics.area_under_margin}}"],
+            ["method=d2", "method.score._target_=dataprune.scores.dynamics.variability", "~method.score.never_learned"],
             r"^method\.cut\.score\.margin='margin': .* has no margin$",
         ),
     ],
