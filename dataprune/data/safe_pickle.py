@@ -10,6 +10,7 @@ import io
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class _Unpickler(pickle.Unpickler):
         """The stand-in for module.name."""
         if (module, name) not in ALLOWED:
             raise _Refused(f"{module}.{name}")
-        return ALLOWED[module, name]
+        # wrapped anew each time: a pickle may also set attributes of what it is given
+        return partial(ALLOWED[module, name])
 
 
 class _Array:
@@ -144,7 +146,7 @@ def _plain(value: Any) -> Any:
         items = [_plain(item) for item in value]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, _Dtype | _Storage) or callable(value):
-        raise _Refused(type(value).__name__)
+        raise _Refused("a function or class itself")
     return _numpy(value) if type(value).__module__ == "torch" else value
 
 

@@ -135,7 +135,7 @@ class Calls:
         (Calls(getattr, "a", "b"), r"builtins\.getattr"),
         (collections.Counter("ab"), r"collections\.Counter"),
         (torch.float16, r"torch\.float16"),
-        ({"f": np.dtype}, "type"),
+        ({"f": np.dtype}, "a function or class itself"),
     ],
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
@@ -149,6 +149,15 @@ def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path):
     forged = Calls(torch._utils._rebuild_tensor_v2, storage, 0, (1000,), (1,), False, {})
     with pytest.raises(ConfigError, match="cannot be read"):
         load(dumped(tmp_path / "x", forged), "path")
+
+
+def test_a_pickle_cannot_change_what_later_ones_are_read_with(tmp_path):
+    # GLOBAL, then BUILD with the slot state {"flat": None}: an attribute of what the name stands for
+    forged = b"\x80\x02ctorch.storage\n_load_from_bytes\nN}X\x04\x00\x00\x00flatNs\x86b."
+    (tmp_path / "forged").write_bytes(forged)
+    with pytest.raises(ConfigError):
+        load(tmp_path / "forged", "path")
+    assert load(dumped(tmp_path / "x", torch.arange(3)), "path").tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", b"PK no zip", pickle.dumps([1, 2])[:-3]])
