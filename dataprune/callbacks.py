@@ -7,6 +7,7 @@ repeats at most the epoch that was cut short, and repeats it whole.
 import json
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,18 @@ class SeedEpochs(pl.Callback):
         assert isinstance(pl_module, Classifier)
         drawn = np.random.SeedSequence([self.seed, pl_module.epoch, trainer.global_rank])
         torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0] >> 1))
+
+
+class EndAtOnce(pl.Callback):
+    """Let SIGTERM end a worker process at once: the last checkpoint is what the next run goes on from.
+
+    Lightning's own handler calls a collective, in which the ranks wait for one that has gone already (30 s and more).
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the place of Lightning's handler; Lightning puts back the original one after the fit."""
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class RecordDynamics(pl.Callback):

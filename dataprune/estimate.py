@@ -125,7 +125,7 @@ class Planner(Stages):
             width = sum({"features": probe.width, "logits": probe.classes}[a] for a in _arrays(config))
             forward = rows / probe.batch * probe.step_s / 3
             return Need(role, name, forward, probe.images_mb + probe.model_mb, rows * 4 * max(width, 4) / 1e6)
-        if name == "select":
+        if name == "select" and "order" not in results:  # else it is cut from a selection that stands above
             ram = 2 * n * 4 * probe.width / 1e6 if "features" in str(config) else n * 16 / 1e6
             return Need(
                 role, name, _selection_seconds(_frozen(config), n, probe.width, probe.classes), ram, n * 16 / 1e6

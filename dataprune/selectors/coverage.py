@@ -12,7 +12,7 @@ from numba import njit
 
 from dataprune.errors import ConfigError, Shown, finite, shaped
 from dataprune.selectors.budget import check_budget
-from dataprune.selectors.ranked import top
+from dataprune.selectors.ranked import highest
 from dataprune.selectors.submodular import craig, facility_location
 
 __all__ = ["craig", "facility_location", "herding", "k_center"]
@@ -136,7 +136,7 @@ def _next_picks(space: _Space, nearest: np.ndarray, limit: int) -> np.ndarray:
         return np.flatnonzero(nearest == 0)[:limit]
     n = len(nearest)
     # Enough candidates for several hundred picks a pass, few enough that their products cost less than the pass.
-    farthest = top(nearest, min(n, 64 + int(4 * np.sqrt(n))))
+    farthest = highest(nearest, min(n, 64 + int(4 * np.sqrt(n))))
     candidates, rival = np.sort(farthest[:-1]), farthest[-1]
     x = space.at(candidates)
     order = _thin_out(

@@ -27,15 +27,25 @@ def top(scores: np.ndarray, budget: int, *, ties: np.ndarray | None = None) -> n
     budget = check_budget(budget, len(scores))
     if ties is not None:
         return np.lexsort([-finite("ties", shaped("ties", ties, len(scores))), -scores])[:budget]
-    cut = np.partition(scores, len(scores) - budget)[len(scores) - budget]  # the lowest score that is kept
-    above = np.flatnonzero(scores > cut)
-    equal = np.flatnonzero(scores == cut)
-    at_cut = equal[: budget - len(above)]
-    if len(at_cut) < len(equal) and len(at_cut) > budget / 10:
-        text = f"{len(at_cut)} of the {budget} kept are the lowest ids of {len(equal)} examples with score {cut:g}"
+    ids, equal = _highest(scores, budget)
+    at_cut = int((scores[ids] == scores[ids[-1]]).sum())
+    if at_cut < equal and at_cut > budget / 10:
+        text = f"{at_cut} of the {budget} kept are the lowest ids of {equal} examples with score {scores[ids[-1]]:g}"
         warnings.warn(f"{text}: give `ties` to order them by another score", stacklevel=2)
-    ids = np.sort(np.concatenate([above, at_cut]))
-    return ids[np.argsort(-scores[ids], kind="stable")]
+    return ids
+
+
+def highest(scores: np.ndarray, budget: int) -> np.ndarray:
+    """`top` of finite (n,) scores without its checks and its warning, for a selector's inner loop."""
+    return _highest(scores, budget)[0]
+
+
+def _highest(scores: np.ndarray, budget: int) -> tuple[np.ndarray, int]:
+    """Ids of the highest scores in rank order, and how many examples have the lowest score among them."""
+    cut = np.partition(scores, len(scores) - budget)[len(scores) - budget]
+    above, equal = np.flatnonzero(scores > cut), np.flatnonzero(scores == cut)
+    ids = np.sort(np.concatenate([above, equal[: budget - len(above)]]))
+    return ids[np.argsort(-scores[ids], kind="stable")], len(equal)
 
 
 def prefix(order: np.ndarray, budget: int) -> np.ndarray:

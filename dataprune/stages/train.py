@@ -21,7 +21,7 @@ import torch
 from hydra.utils import get_method, instantiate
 
 from dataprune import progress
-from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs
+from dataprune.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import Loader, VectorLoader
@@ -142,7 +142,7 @@ class Training:
     def fit(self, module: Classifier) -> None:
         """Fit from the last checkpoint, if there is one, to the end."""
         config, last = self.config, self.work / "scratch" / "last.ckpt"
-        callbacks: list[pl.Callback] = [SeedEpochs(config.seed)]
+        callbacks: list[pl.Callback] = [EndAtOnce(), SeedEpochs(config.seed)]
         if config.record.forward != "none":
             callbacks.append(self._record())
         heldout = self._heldout() if config.eval_every else None
