@@ -6,6 +6,7 @@
 torch, Lightning and W&B are imported after the config is known to be good, so help and mistakes answer in a second.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -72,6 +73,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # interpolated by conf/config.yaml: where `+multirun_templates=...` is looked for
     os.environ.setdefault("DATAPRUNE_ROOT", str(here("multirun_templates").parent))
+    # composing a config makes many small objects and no cycles: collecting after every 700 takes a tenth of a sweep
+    gc.set_threshold(50_000)
     try:
         job()
     finally:

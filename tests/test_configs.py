@@ -11,7 +11,7 @@ from dataprune.config import typed
 
 CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder"}
-FROM_FILES = {"external"}
+FROM_FILES = {"external", "influence", "influence_reverse"}
 
 
 @pytest.fixture(autouse=True)
@@ -96,8 +96,10 @@ def test_every_template_composes_and_sweeps(template, tmp_path):
     assert f"+multirun_templates={template.stem}" in template.read_text(), "its command stands at the top"
     where = str(tmp_path / "data")
     cfg = composed(f"+multirun_templates={template.stem}")
-    readers = {g: cfg[g].reader._target_.split(".")[-2] for g in ("source", "target")}
-    paths = [f"{g}.path={where}" for g, reader in readers.items() if reader in NEEDS_PATH]
+    data = {g: cfg[g].reader._target_.split(".")[-2] for g in ("source", "target") if cfg[g]}
+    paths = [f"{g}.path={where}" for g, reader in data.items() if reader in NEEDS_PATH]
+    if cfg.method.name in FROM_FILES:
+        paths.append(f"method.path={tmp_path / 'data' / 'train.parquet'}")
     check_functions(typed(composed(f"+multirun_templates={template.stem}", *paths)))
     assert OmegaConf.load(template).hydra.sweeper.params
 

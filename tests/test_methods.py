@@ -7,8 +7,14 @@ import dataprune.__main__ as entry
 
 METHODS = sorted(path.stem for path in (entry.here("conf") / "method").glob("*.yaml"))
 # constants that fit 8 epochs and 372 examples
-CONSTANTS = {"ssl_prototypes": ["method.score.prototypes=5"], "semdedup": ["method.score.clusters=5"]}
-FROM_FILES = {"external"}
+CONSTANTS = {
+    "ssl_prototypes": ["method.score.prototypes=5"],
+    "semdedup": ["method.score.clusters=5"],
+    "feature_mapping_clusters": ["method.score.n_clusters=10"],
+    "handpicked": ["method.select.classes=[3,5]"],
+}
+FROM_FILES = {"external": 372, "influence": 62, "influence_reverse": 62}  # numbers in the file
+KEPT_CLASSES = {"random_halves": 31, "handpicked": 2}  # the others: 30 % of 62
 
 
 @pytest.fixture(scope="module")
@@ -20,17 +26,21 @@ def shared(tmp_path_factory):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_selects_its_budget(method, jobs, shared):
     jobs.store = shared / "store"
-    np.save(shared / "scores.npy", np.random.default_rng(0).random(372, np.float32))
     extra = ["surrogate.epochs=8", "surrogate.record.probabilities=true", *CONSTANTS.get(method, [])]
     if method in FROM_FILES:
-        extra.append(f"method.path={shared / 'scores.npy'}")
+        np.save(shared / f"{method}.npy", np.random.default_rng(0).random(FROM_FILES[method], np.float32))
+        extra.append(f"method.path={shared / method}.npy")
     (row,) = jobs.run(f"method={method}", "prune_ratio=0.7", *extra)
     assert row["method"] == method
     if "subset" not in row["keys"]:
         return
     subset = np.load(jobs.store / "select" / row["keys"]["subset"] / "export" / "subset.npz")
     if row["level"] == "class":
-        assert len(set(subset["classes"])) == (31 if method == "random_halves" else 19)
+        assert len(set(subset["classes"])) == KEPT_CLASSES.get(method, 19)
+    elif method == "feature_mapping_clusters":
+        scores = np.load(jobs.store / "score" / row["keys"]["scores"] / "scores.npy")
+        assert set(scores[subset["ids"]]) == {7, 8, 9}, "3 of 10 clusters, whole"
+        assert row["kept"] == np.isin(scores, [7, 8, 9]).sum()
     else:
         assert len(set(subset["ids"])) == row["kept"] == 112
     if method == "craig":

@@ -69,6 +69,23 @@ def read_scores(
     return kept if higher_is_kept else -kept
 
 
+def read_class_scores(path: str | Path, n_classes: int) -> np.ndarray:
+    """One number a source class from a .npy file, float32 (n_classes,), higher = kept first.
+
+    The file holds (c,), e.g. `mean_influence.npy` of `python -m dataprune.influence estimate`, or (t, c), of which the
+    mean over the t targets is taken. NaN (an influence that the models cannot tell) counts as 0, neither helpful nor
+    harmful.
+    """
+    file = Path(path)
+    if file.suffix != ".npy":
+        raise ConfigError("path", str(path), "a .npy file with one number a class")
+    scores = np.load(file, allow_pickle=False)
+    if scores.dtype.kind not in "fiu" or scores.ndim not in (1, 2) or scores.shape[-1] != n_classes:
+        found = f"{str(path)!r} with {scores.dtype} of shape {scores.shape}"
+        raise ConfigError("path", Shown(found), f"numbers of shape ({n_classes},) or (targets, {n_classes})")
+    return np.nan_to_num(scores, nan=0.0).reshape(-1, n_classes).mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
 def _content(file: Path, id_column: str, name_column: str) -> np.ndarray | Mapping[Any, Any]:
     """What the file holds, by its suffix: an array in id order, or columns by name."""
     if file.suffix in TEXT:

@@ -22,6 +22,7 @@ from dataprune.scores.prototypes import (
 __all__ = [
     "class_means",
     "class_medians",
+    "cluster_mapping",
     "clusters",
     "coreset_means",
     "feature_mapping",
@@ -83,6 +84,27 @@ def feature_mapping(
     """
     means = _means(source_features, source_labels, n_classes, band, "source_")
     return np.bincount(nearest(target_features, means, prefix="target_"), minlength=n_classes).astype(np.int32)
+
+
+def cluster_mapping(
+    source_features: np.ndarray, target_features: np.ndarray, *, n_clusters: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """FM for a surrogate without labels: k-means clusters of the source stand for classes (DP4TL, section 3).
+
+    source_features: (n, d) with n >= n_clusters, target_features: (t, d). Each target example counts for the cluster
+    whose members' mean is nearest. Returns float32 (n,): the place of an example's cluster when clusters are ordered
+    by their counts, 0 = fewest and dropped first; equal counts are ordered by how near the target's examples are on
+    average, so the clusters' places differ. For `selectors.classes.whole_groups`, which keeps or drops clusters whole.
+    """
+    _, assignment = clusters(source_features, n_clusters, np.random.default_rng(seed))
+    counts = feature_mapping(source_features, assignment, target_features, n_clusters)
+    means = class_means(source_features, assignment, n_clusters)
+    target = np.asarray(target_features, np.float64)
+    # mean squared distance to the target = squared distance to its mean + a constant
+    far = ((means - target.mean(axis=0)) ** 2).sum(axis=1)
+    place = np.empty(n_clusters, np.float32)
+    place[np.lexsort([np.arange(n_clusters)[::-1], -far, counts])] = np.arange(n_clusters)
+    return place[assignment]
 
 
 def prototype_distance(

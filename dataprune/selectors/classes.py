@@ -48,6 +48,21 @@ def examples_of(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(kept[labels])
 
 
+def whole_groups(scores: np.ndarray, budget: int) -> np.ndarray:
+    """Examples in groups of equal score, kept or dropped whole, the highest first (clusters as pseudo classes, DP4TL).
+
+    scores: (n,), the same for all members of a group. The budget counts examples, but what is kept is its share of the
+    GROUPS, rounded half up and at least one: as many examples as these groups have. Returns int64 ids, group by group,
+    ascending inside one.
+    """
+    scores = _numbers("scores", scores)
+    budget = whole_number("budget", budget, 1, len(scores), "the number of examples")
+    values, group = np.unique(-scores.astype(np.float64), return_inverse=True)  # the first group scores highest
+    kept = max(1, (2 * budget * len(values) + len(scores)) // (2 * len(scores)))
+    order = np.argsort(group, kind="stable")
+    return order[group[order] < kept]
+
+
 def handpicked(classes: np.ndarray, n_classes: int, *, exclude: bool = False, number: int = -1) -> np.ndarray:
     """Classes that a person listed, checked; with `exclude` all the others. int64, ascending.
 

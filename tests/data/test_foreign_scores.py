@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dataprune import pipeline
-from dataprune.data.foreign_scores import read_scores
+from dataprune.data.foreign_scores import read_class_scores, read_scores
 from dataprune.errors import ConfigError
 
 N = 6
@@ -309,3 +309,18 @@ def test_a_file_that_does_not_fit_leaves_no_result(jobs):
     (jobs.folder / "a.csv").write_text("id,a,b\n0,1,2\n")
     with pytest.raises(ConfigError, match=r"^method\.score\.column=None: expected one of a, b"):
         job(jobs, jobs.folder / "a.csv")
+
+
+def test_class_scores_are_read_or_averaged_over_targets(tmp_path):
+    np.save(tmp_path / "mean.npy", np.array([1, np.nan, -2]))
+    np.save(tmp_path / "all.npy", np.array([[1, np.nan, -2], [3, np.nan, 0.0]]))
+    assert read_class_scores(tmp_path / "mean.npy", 3).tolist() == [1, 0, -2]
+    assert read_class_scores(tmp_path / "all.npy", 3).tolist() == [2, 0, -1]
+
+
+def test_class_scores_of_another_source_are_refused(tmp_path):
+    np.save(tmp_path / "mean.npy", np.zeros(4))
+    with pytest.raises(ConfigError, match=r"shape \(4,\): expected numbers of shape \(3,\)"):
+        read_class_scores(tmp_path / "mean.npy", 3)
+    with pytest.raises(ConfigError, match=r"path='scores\.csv'"):
+        read_class_scores("scores.csv", 3)

@@ -13,6 +13,7 @@ from dataprune.errors import ConfigError
 from dataprune.scores.classes import (
     class_means,
     class_medians,
+    cluster_mapping,
     clusters,
     coreset_means,
     feature_mapping,
@@ -296,3 +297,22 @@ def test_frequency_analysis_of_counts_known_by_hand():
 def test_frequency_analysis_refuses_percents_above_100():
     with pytest.raises(ConfigError, match=r"percents=\(120,\)"):
         frequency_analysis(np.array([1, 2]), (120,))
+
+
+def test_cluster_mapping_ranks_the_clusters_by_the_targets_that_fall_on_them():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0], [10, 0], [0, 10], [12, 12]], np.float32)
+    group = rng.integers(4, size=200)
+    source = centres[group] + rng.normal(size=(200, 2)).astype(np.float32) / 10
+    target = centres[[1] * 5 + [2] * 3] + rng.normal(size=(8, 2)).astype(np.float32) / 10
+    scores = cluster_mapping(source, target, n_clusters=4, seed=3)
+    assert scores.dtype == np.float32
+    place = [set(scores[group == g]) for g in range(4)]
+    # 0 and 3 get no target; the mean of the targets, (6.25, 3.75), is nearer to 0
+    assert place == [{1.0}, {3.0}, {2.0}, {0.0}]
+    np.testing.assert_array_equal(scores, cluster_mapping(source, target, n_clusters=4, seed=3))
+
+
+def test_cluster_mapping_needs_as_many_examples_as_clusters():
+    with pytest.raises(ConfigError, match="n_clusters"):
+        cluster_mapping(np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32), n_clusters=4)

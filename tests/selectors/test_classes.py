@@ -20,6 +20,7 @@ from dataprune.selectors.classes import (
     random_halves,
     removal_order,
     top_classes,
+    whole_groups,
 )
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -232,3 +233,16 @@ def test_random_removals_of_one_seed_are_nested_and_ignore_the_order():
 def test_counterfactuals_that_cannot_work_are_refused(order, k, direction, message):
     with pytest.raises(ConfigError, match=message):
         counterfactual(np.array(order), k, direction)
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(1, [2]), (4, [2]), (5, [0, 2]), (7, [0, 2]), (10, [0, 1, 2])])
+def test_whole_groups_keeps_the_best_groups_whole(budget, kept):
+    group = np.array([1, 0, 2, 0, 1, 0, 1, 1, 2, 1])  # 3, 5 and 2 members
+    ids = whole_groups(np.array([0.5, -1.0, 4.0])[group], budget)
+    assert sorted(ids) == [i for i in range(10) if group[i] in kept]
+    assert ids[:2].tolist() == [2, 8], "the best group first"
+
+
+def test_whole_groups_refuses_a_budget_that_cannot_be():
+    with pytest.raises(ConfigError, match="budget=0"):
+        whole_groups(np.zeros(3), 0)
