@@ -2,8 +2,8 @@
 
     python benchmarks/train_loop.py [--small]
 
-Each figure is the cost of one more step: (time of 2k steps - time of k steps) / k, so that set-up and the final save, which
-are printed apart, do not count. The variants take turns (A B C A B C ...), the table shows medians over the rounds.
+Each figure is the cost of one more step: (time of 2k steps - time of k steps) / k, so that set-up and the final save,
+which are printed apart, do not count. The variants take turns (A B C A B C ...), the table shows medians over the rounds.
 Also: microseconds an image of the memory loader, and float32 against bfloat16.
 """
 

@@ -27,8 +27,9 @@ MADE_OF = {"p_mean": "p_true", "doubt": "p_true", "probabilities_by_epoch": "pro
 def check_functions(cfg: Config) -> None:
     """Raise a ConfigError unless every function that the config names exists, takes the constants it is given, and asks
     only for arrays that something produces. Nothing is imported for that."""
-    for role in ("source", "target"):
-        if (data := getattr(cfg, role)) is not None:
+    others = {f"others.{name}": data for name, data in cfg.others.items()}
+    for role, data in ({"source": cfg.source, "target": cfg.target} | others).items():
+        if data is not None:
             takes = check_target(data.reader, f"{role}.reader", frozenset({"path", "seed"}))
             if "path" in takes.names and data.path is None:
                 raise ConfigError(f"{role}.path", None, f"the folder or file that {data.reader['_target_']} reads")
@@ -59,6 +60,8 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
         raise ConfigError(f"{key}.nested_from", method.nested_from, "null: quotas and weights belong to one budget")
     if method.level == "class" and (method.cut or method.quota != "none"):
         raise ConfigError(f"{key}.level", "class", "example: cut and quota are about examples")
+    if cfg.others and method.level == "example" and inputs_asked_for(method) & {"target", "target_signals"}:
+        raise ConfigError("others", list(cfg.others), "class-level methods: only class scores are combined")
     for function, part, filled in functions_of(method):
         check_arrays(cfg, method, function, f"{key}.{part}", filled)
     check_path(method, key)
@@ -136,11 +139,16 @@ def rehearse(function: dict[str, Any], arrays: dict[str, str], epochs: int, key:
         raise error.under(key) from None
 
 
-def check_data(cfg: Config, source: Result, target: Result | None) -> None:
-    """What is known once the data are indexed and before anything is trained: enough examples, channels that agree."""
-    if target is not None and source.facts["channels"] != target.facts["channels"]:
-        there = source.facts["channels"]
-        raise ConfigError("target.channels", target.facts["channels"], f"{there}, as the source has (3 makes grey RGB)")
+def check_data(cfg: Config, source: Result, targets: dict[str, Result | None]) -> None:
+    """What is known once the data are indexed and before anything is trained: enough examples, channels that agree.
+
+    targets: by the key of their config.
+    """
+    there = source.facts["channels"]
+    for key, target in targets.items():
+        if target is not None and target.facts["channels"] != there:
+            expected = f"{there}, as the source has (3 makes grey RGB)"
+            raise ConfigError(f"{key}.channels", target.facts["channels"], expected)
     n, n_classes = source.facts["train"], source.facts["classes"]
     if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "fresh_subsets"):
         kept = budget(cfg.prune_ratio, n)

@@ -131,6 +131,7 @@ class MethodConfig:
     select: dict[str, Any] | None = None
     cut: CutConfig | None = None
     quota: str = _choice("none", "none", "proportional", "equal")  # how the budget is shared out over classes
+    combine: str = _choice("mean", "mean", "max", "union")  # class scores of several targets (Config.others) to one
     nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order
     weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
@@ -162,6 +163,14 @@ class ScoreConfig:
     function: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
     path: str | None = field(default=None, metadata={"place": True})  # of a function that reads a file
+
+
+@dataclass
+class CombineConfig:
+    """How the class scores of several targets become one ranking. Stage: combine."""
+
+    VERSION: ClassVar[int] = 1
+    how: str = "mean"
 
 
 @dataclass
@@ -243,6 +252,7 @@ class Config:
 
     source: DataConfig = field(default_factory=DataConfig)
     target: DataConfig | None = None
+    others: dict[str, DataConfig] = field(default_factory=dict)  # more targets: one subset for all, a row for each
     surrogate: TrainConfig = field(default_factory=TrainConfig)
     pretrain: TrainConfig = field(default_factory=TrainConfig)
     transfer: TrainConfig | None = None
@@ -271,6 +281,11 @@ def typed(composed: DictConfig) -> Config:
     for role in ("source", "target"):
         if (data := getattr(cfg, role)) is not None:
             check_data(data, role)
+    for name, data in cfg.others.items():
+        check_data(data, f"others.{name}")
+    if cfg.others and (cfg.target is None or cfg.run.influence.store is not None):
+        why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
+        raise ConfigError("others", list(cfg.others), why)
     if (cfg.target is None) != (cfg.transfer is None):
         raise ConfigError(
             "target",
@@ -360,8 +375,14 @@ def identity(config: Any) -> dict[str, Any]:
         value = getattr(config, f.name)
         default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
         if value != default:
-            plain[f.name] = identity(value) if dataclasses.is_dataclass(value) else value
+            plain[f.name] = _identity(value)
     return plain
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _identity(inner) for name, inner in value.items()}
+    return identity(value) if dataclasses.is_dataclass(value) else value
 
 
 def from_plain(kind: type, plain: dict[str, Any]) -> Any:

@@ -22,7 +22,7 @@ from dataprune.config import Config, SelectConfig, SignalsConfig, TrainConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
 from dataprune.launch import recipe_of
-from dataprune.pipeline import Stages, effective, experiment
+from dataprune.pipeline import Stages, experiment, experiments
 from dataprune.selectors.budget import budget
 from dataprune.store import Result, Store, fingerprint
 
@@ -47,8 +47,7 @@ def estimate(cfg: Config) -> None:
     """Print the plan of a job with its baselines; raise a ConfigError if memory or disk will not do."""
     store = Store(cfg.run.store, verify=False)
     found, needs, shared = 0, [], 0
-    for name, method in [("method", cfg.method), *cfg.baselines.items()]:
-        single = effective(replace(cfg, method=method, baselines={}))
+    for name, single in experiments(cfg):
         planner = Planner(store, single)
         experiment(single, planner)
         found += planner.found

@@ -13,7 +13,17 @@ from typing import Any
 
 from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
 from dataprune.collect import collect
-from dataprune.config import AdoptConfig, Config, DynamicsConfig, MethodConfig, ScoreConfig, SelectConfig, TrainConfig
+from dataprune.config import (
+    AdoptConfig,
+    CombineConfig,
+    Config,
+    DataConfig,
+    DynamicsConfig,
+    MethodConfig,
+    ScoreConfig,
+    SelectConfig,
+    TrainConfig,
+)
 from dataprune.data.foreign_dynamics import digest, look
 from dataprune.launch import Follow, obtain, recipe_of
 from dataprune.rows import row_name, row_of
@@ -34,9 +44,9 @@ def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
     check_functions(cfg)
     store = Store(cfg.run.store, cfg.run.verify)
     rows = []
-    for name, method in [("method", cfg.method), *cfg.baselines.items()]:
-        single = effective(replace(cfg, method=method, baselines={}))
-        log.info("%s: %s at prune_ratio=%g, seed %d", name, single.method.name, single.prune_ratio, single.seed)
+    for name, single in experiments(cfg):
+        towards = f" -> {single.target.name}" if single.target else ""
+        log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, single.prune_ratio, towards, cfg.seed)
         row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}."))
         store.write_row(row_name(single), row)
         rows.append(row | {"row": row_name(single)})
@@ -45,12 +55,29 @@ def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def experiments(cfg: Config) -> list[tuple[str, Config]]:
+    """The single experiments of a job by name: its method and its baselines, each for every target."""
+    targets: list[tuple[DataConfig | None, dict[str, DataConfig]]] = [(cfg.target, cfg.others)]
+    for name, data in cfg.others.items():
+        assert cfg.target is not None
+        rest = {other: what for other, what in cfg.others.items() if other != name}
+        targets.append((data, {cfg.target.name: cfg.target} | rest))
+    named = {"method": cfg.method} | cfg.baselines
+    return [
+        (name if target is None or target is cfg.target else f"{name}.{target.name}", single)
+        for target, others in targets
+        for name, method in named.items()
+        for single in [effective(replace(cfg, method=method, baselines={}, target=target, others=others))]
+    ]
+
+
 def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
     method = cfg.method
     source = stage("index", cfg.source, "source", files=stamp(cfg.source))
     target = stage("index", cfg.target, "target", files=stamp(cfg.target)) if cfg.target else None
-    check_data(cfg, source, target)
+    others = {name: stage("index", data, f"target.{name}", files=stamp(data)) for name, data in cfg.others.items()}
+    check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
 
     known: dict[str, Result | None] = {"examples": source, "target": target}
     asked = inputs_asked_for(method)
@@ -64,11 +91,16 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
             known["signals"] = stage("signals", cfg.signals, "signals", model=surrogate, examples=source)
         if "target_signals" in asked:
             known["target_signals"] = stage("signals", cfg.signals, "target_signals", model=surrogate, examples=target)
+            for name, data in others.items():
+                role = f"target_signals.{name}"
+                known[role] = stage("signals", cfg.signals, role, model=surrogate, examples=data)
 
     subset = None
     if method.trains_on == "subset" and cfg.prune_ratio > 0:
         if method.score:
             known["scores"] = score(stage, method.score, method, known, "scores")
+        if others:
+            known["scores"] = combined(stage, method, known, others)
         if cut_fraction(cfg):
             assert method.cut is not None
             known["cut"] = score(stage, method.cut.score, method, known, "cut")
@@ -144,11 +176,28 @@ def score(
     return stage("score", ScoreConfig(function, arrays, path), role, **inputs)
 
 
+def combined(stage: Stages, method: MethodConfig, known: dict[str, Result | None], others: dict[str, Result]) -> Result:
+    """One ranking of the source's classes for the target and the others."""
+    assert method.score is not None
+    seen = [(known["scores"], known.get("target_signals"))]
+    for name, data in others.items():
+        signals = known.get(f"target_signals.{name}")
+        instead = known | {"target": data, "target_signals": signals}
+        seen.append((score(stage, method.score, method, instead, f"scores.{name}"), signals))
+    # in an order that does not depend on which of the targets the job is about: all share one result
+    seen.sort(key=lambda pair: [result.digest for result in pair if result is not None])
+    inputs = {f"scores_{i}": scores for i, (scores, _) in enumerate(seen)}
+    inputs |= {f"signals_{i}": signals for i, (_, signals) in enumerate(seen)}
+    return stage("combine", CombineConfig(method.combine), "combined", **inputs)
+
+
 def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Result:
     """The subset that the method keeps."""
     method = cfg.method
     assert method.select is not None
     arrays = renamed(method, method.select)
+    if cfg.others:  # the combined ranking has no ties, and no single target could break them
+        arrays = {parameter: array for parameter, array in arrays.items() if ARRAYS[array].of != "target_signals"}
     roles = {ARRAYS[array].of for array in wanted(method.select, arrays, "method.select", FILLED).values()}
     config = SelectConfig(
         function=method.select,
@@ -178,9 +227,10 @@ def cut_fraction(cfg: Config) -> float:
 
 
 def effective(cfg: Config) -> Config:
-    """The same job said in one way: a prune ratio that the method does not look at becomes the one it has."""
+    """The same job said in one way: what the method does not look at (a prune ratio, other targets) is left out."""
     ratio = {"full": 0.0, "nothing": 1.0}.get(cfg.method.trains_on, cfg.prune_ratio)
-    return replace(cfg, prune_ratio=ratio)
+    looks_at_targets = inputs_asked_for(cfg.method) & {"target", "target_signals"}
+    return replace(cfg, prune_ratio=ratio, others=cfg.others if looks_at_targets else {})
 
 
 def pretraining(cfg: Config, source: Result) -> TrainConfig:

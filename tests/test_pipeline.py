@@ -242,3 +242,33 @@ def test_nested_picks_are_made_once_for_all_ratios(jobs):
     assert subsets[0.8] < subsets[0.6]
     (alone,) = jobs.run(*words, "prune_ratio=0.8", "method.nested_from=null")
     assert set(np.load(jobs.store / "select" / alone["keys"]["subset"] / "ids.npy")) == subsets[0.8]
+
+
+OTHER = ["+target@others.small=digits", "others.small.reader.shots=3", "others.small.name=few digits"]
+
+
+def test_several_targets_share_one_subset_and_get_a_row_each(jobs):
+    rows = jobs.run("method=label_mapping", *OTHER)
+    assert [row["target"] for row in rows] == ["digits", "few digits"]
+    subsets = {row["keys"]["subset"] for row in rows}
+    assert len(subsets) == 1, "one subset for all, whichever target the row is about"
+    assert len({row["keys"]["adapted"] for row in rows}) == 2
+    scores = Store(jobs.store).root / "score"
+    counts = [np.load(scores / rows[0]["keys"][role] / "scores.npy") for role in ("scores", "scores.small")]
+    kept = np.load(jobs.store / "select" / rows[0]["keys"]["subset"] / "classes.npy")
+    best = np.argsort(-(counts[0] / counts[0].max() + counts[1] / counts[1].max()), kind="stable")
+    assert set(best[:3]) <= set(kept)
+    assert rows[0]["cost"]["score_s"] > 0
+
+
+def test_a_method_that_looks_at_no_target_has_the_same_row_with_other_targets_and_without(jobs):
+    (alone,) = jobs.run("method=random_classes")
+    both = jobs.run("method=random_classes", *OTHER)
+    assert both[0]["row"] == alone["row"]
+    assert both[0]["keys"]["model"] == both[1]["keys"]["model"]
+
+
+def test_example_level_methods_cannot_combine_targets(jobs):
+    words = ["method.score._target_=dataprune.scores.classes.cluster_mapping", "method.score.n_clusters=4"]
+    with pytest.raises(ConfigError, match="others="):
+        jobs.run("method=feature_mapping_clusters", *words, *OTHER)

@@ -50,7 +50,9 @@ def show_results(
                 for c in compared.itertuples()
             ),
         )
-        page.note("Difference of the means and its standard error; better or worse: Welch's t-test over the seeds, p < 0.05.")
+        page.note(
+            "Difference of the means and its standard error; better or worse: Welch's t-test over the seeds, p < 0.05."
+        )
 
 
 def _without(cells: Sequence[object], dropped: set[int]) -> list:

@@ -33,7 +33,9 @@ class Selection:
         subset = np.load(store.root / "select" / keys["subset"] / "export" / "subset.npz")
         kept = np.zeros(len(examples), bool)
         kept[subset["ids"]] = True
-        scores = np.load(store.root / "score" / keys["scores"] / "scores.npy") if "scores" in keys else None
+        held = [("combine", "combined"), ("score", "scores")]  # the last one made them from those before
+        folders = [store.root / stage / keys[role] for stage, role in held if role in keys]
+        scores = np.load(folders[0] / "scores.npy") if folders else None
         classes = subset.get("classes")
         return cls(line["method"], line["prune_ratio"], examples, kept, classes, scores)
 

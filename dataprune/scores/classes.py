@@ -24,6 +24,7 @@ __all__ = [
     "class_medians",
     "cluster_mapping",
     "clusters",
+    "combine",
     "coreset_means",
     "feature_mapping",
     "frequency_analysis",
@@ -140,6 +141,36 @@ def prototype_distance(
     for prototype in prototypes:
         distance += np.linalg.norm(means - prototype, axis=1)
     return np.where(np.isnan(distance), -np.inf, -distance / len(prototypes)).astype(np.float32)
+
+
+def combine(scores: np.ndarray, *, how: str = "mean", ties: np.ndarray | None = None) -> np.ndarray:
+    """One ranking of the source's classes for several targets, so that one subset serves all of them.
+
+    scores: (t, c), a class score for each of t targets, higher = kept first; -inf = never. how: "mean" or "max" of the
+    scores, each target's scaled to 0..1 first, so that a large target does not outvote a small one; "union": the
+    targets take turns, a class's place is its best one over the targets. ties: (t, c), orders equal classes by its
+    mean over targets, higher first; what is still equal goes to the lower id.
+
+    Returns float32 (c,): places, c - 1 = kept first, without ties. Not in DP4TL, which prunes for one target at a time.
+    """
+    scores = shaped("scores", scores, "t", "c").astype(np.float64)
+    if 0 in scores.shape or np.isnan(scores).any() or (scores == np.inf).any():
+        raise ConfigError("scores", Shown(f"{scores.shape} array"), "a score of each class for one target or more")
+    others = np.zeros_like(scores) if ties is None else finite("ties", shaped("ties", ties, *scores.shape))
+    there = np.isfinite(scores)
+    low = np.min(scores, axis=1, where=there, initial=np.inf, keepdims=True)
+    high = np.max(scores, axis=1, where=there, initial=-np.inf, keepdims=True)
+    span = np.where(high > low, high - low, 1.0)
+    scaled = np.where(there, (scores - low) / span, -1.0)
+    if one_of("how", how, "mean", "max", "union") == "union":
+        ids = np.arange(scores.shape[1])
+        order = np.array([np.lexsort([ids, -tie, -score]) for score, tie in zip(scaled, others, strict=True)])
+        value = -np.argsort(order, axis=1).min(axis=0).astype(np.float64)  # minus the best place
+    else:
+        value = scaled.mean(axis=0) if how == "mean" else scaled.max(axis=0)
+    places = np.empty(scores.shape[1], np.float32)
+    places[np.lexsort([-others.mean(axis=0), -value])] = np.arange(scores.shape[1])[::-1]
+    return places
 
 
 def frequency_analysis(frequency: np.ndarray, percents: tuple[float, ...] = tuple(range(0, 101, 10))) -> dict:

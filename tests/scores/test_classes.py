@@ -15,6 +15,7 @@ from dataprune.scores.classes import (
     class_medians,
     cluster_mapping,
     clusters,
+    combine,
     coreset_means,
     feature_mapping,
     frequency_analysis,
@@ -316,3 +317,41 @@ def test_cluster_mapping_ranks_the_clusters_by_the_targets_that_fall_on_them():
 def test_cluster_mapping_needs_as_many_examples_as_clusters():
     with pytest.raises(ConfigError, match="n_clusters"):
         cluster_mapping(np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32), n_clusters=4)
+
+
+def test_combine_scales_each_target_before_it_averages():
+    counts = np.array([[0, 90, 10, 0], [3, 0, 1, 0]])  # shares of the largest: 0 1 .11 0 and 1 0 .33 0
+    assert combine(counts).tolist() == [3, 2, 1, 0], "the large target does not outvote the small one"
+
+
+def test_combine_orders_equal_classes_by_ties():
+    counts = np.array([[0, 90, 10, 0], [3, 0, 1, 0]])
+    assert combine(counts, ties=np.array([[0.0, 0.1, 0.2, 0.3], [0.0, 0.1, 0.2, 0.3]])).tolist() == [2, 3, 1, 0]
+
+
+def test_union_lets_the_targets_take_turns():
+    scores = np.array([[5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5]])
+    kept = [set(np.argsort(-combine(scores, how="union"))[:k]) for k in (2, 4)]
+    assert kept == [{0, 5}, {0, 1, 4, 5}]
+
+
+def test_the_largest_score_of_any_target_counts_with_max():
+    scores = np.array([[1, 0, 0.5], [0, 0.2, 0.1]])
+    assert combine(scores, how="max").tolist() == [2, 1, 0]
+
+
+def test_a_class_without_examples_comes_last():
+    assert combine(np.array([[-np.inf, -3, -2], [-np.inf, -5, -9.0]])).tolist() == [0, 2, 1]
+
+
+def test_one_target_keeps_its_own_ranking():
+    scores = np.random.default_rng(0).normal(size=(1, 20))
+    for how in ("mean", "max", "union"):
+        np.testing.assert_array_equal(np.argsort(combine(scores, how=how)), np.argsort(scores[0]))
+
+
+def test_scores_that_cannot_be_combined_are_refused():
+    with pytest.raises(ConfigError, match="how='sum'"):
+        combine(np.zeros((2, 3)), how="sum")
+    with pytest.raises(ConfigError, match="scores"):
+        combine(np.array([[np.nan, 1]]))

@@ -1,0 +1,94 @@
+"""The README says what is there, and its Python runs as printed."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+def block(word):
+    (found,) = [code for code in BLOCKS if word in code]
+    return found
+
+
+def test_every_file_has_its_line():
+    listed = set(re.findall(r"^\| `([\w/.]+)` \|", TEXT, re.MULTILINE))
+    sources = {p for top in ("dataprune", "benchmarks") for p in (ROOT / top).rglob("*.py")}
+    sources |= {p for top in ("conf", "multirun_templates") for p in (ROOT / top).rglob("*.yaml")}
+    there = {p.relative_to(ROOT).as_posix() for p in sources if p.name != "__init__.py"}
+    there = {name for name in there if not name.startswith("conf/method/")} | {"dataprune/__init__.py"}
+    assert there - listed == set()
+    assert {name for name in listed if "/" in name and not (ROOT / name).exists()} == set()
+
+
+def test_every_method_stands_in_the_table():
+    table = TEXT.partition("## Methods")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", table))
+    methods = {p.stem for p in (ROOT / "conf" / "method").glob("*.yaml")}
+    assert methods - named == set()
+
+
+def test_links_and_pictures_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert targets
+    assert [t for t in targets if not t.startswith("http") and not (ROOT / t).exists()] == []
+    headings = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", TEXT, re.M)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) - headings == set()
+
+
+def test_the_loop_with_a_recorder_runs_as_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    images, labels = torch.randn(200, 10), torch.arange(200) % 4
+    network = torch.nn.Linear(10, 4)
+    names = {"torch": torch, "images": images, "labels": labels, "network": network}
+    names["optimizer"] = torch.optim.SGD(network.parameters(), lr=0.1)
+    exec(block("with Recorder("), names)
+    assert len(set(names["kept"])) == 100
+    assert names["uncertain"].shape == (200,)
+    assert names["uncertain"].std() > 0
+
+
+def test_the_lightning_callback_records_every_example_in_every_epoch(tmp_path):
+    from dataprune import Recorder
+
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(10, 4)
+
+        def training_step(self, batch, batch_idx):
+            logits = self.layer(batch["x"])
+            return {"loss": torch.nn.functional.cross_entropy(logits, batch["label"]), "logits": logits.detach()}
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    data = [{"id": i, "x": torch.randn(10), "label": i % 4} for i in range(50)]
+    with Recorder(tmp_path / "dynamics", n=50, epochs=3) as recorder:
+        names = {"pl": pl, "recorder": recorder}
+        exec(block("pl.Callback"), names)
+        trainer = pl.Trainer(
+            max_epochs=3, accelerator="cpu", logger=False, callbacks=[names["Dynamics"]()],
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(Module(), torch.utils.data.DataLoader(data, batch_size=8, shuffle=True))
+    p_true = np.load(tmp_path / "dynamics" / "p_true.npy")
+    assert p_true.shape == (3, 50)
+    assert not np.isnan(p_true).any()
+
+
+def test_the_selectors_take_arrays_as_printed():
+    rng = np.random.default_rng(0)
+    names = {"np": np, "difficulty": rng.random(2000, np.float32)}
+    names["embeddings"] = rng.normal(size=(2000, 16)).astype(np.float32)
+    code = block("k_center(embeddings")
+    for line in [line for line in code.splitlines() if line.startswith("kept")]:
+        exec(code.partition("kept")[0] + line, names)
+        assert len(set(names["kept"])) == 1500, line
