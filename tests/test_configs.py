@@ -10,7 +10,7 @@ from dataprune.checks import check_functions
 from dataprune.config import typed
 
 CONF = entry.here("conf")
-NEEDS_PATH = {"parquet", "folder"}
+NEEDS_PATH = {"parquet", "folder"}  # readers
 FROM_FILES = {"external", "influence", "influence_reverse"}
 
 
@@ -28,6 +28,15 @@ def composed(*overrides):
 
 def options(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def paths_of(cfg, tmp_path):
+    """Overrides that name existing files wherever the config wants some."""
+    data = {g: cfg[g].reader._target_.split(".")[-2] for g in ("source", "target") if cfg[g]}
+    paths = [f"{g}.path={tmp_path / 'data'}" for g, reader in data.items() if reader in NEEDS_PATH]
+    if cfg.method.name in FROM_FILES:
+        paths.append(f"method.path={tmp_path / 'data' / 'train.parquet'}")
+    return paths
 
 
 def test_the_defaults_are_a_good_job():
@@ -57,8 +66,8 @@ def test_every_model_is_a_function_that_exists(model):
 @pytest.mark.parametrize("group", ["source", "target"])
 @pytest.mark.parametrize("option", options("source"))
 def test_every_data_set_can_be_source_and_target(group, option, tmp_path):
-    path = [f"{group}.path={tmp_path / 'data'}"] if option in NEEDS_PATH else []
-    check_functions(typed(composed(f"{group}={option}", *path)))
+    word = f"{group}={option}"
+    check_functions(typed(composed(word, *paths_of(composed(word), tmp_path))))
 
 
 @pytest.mark.parametrize("run", options("run"))
@@ -82,10 +91,11 @@ def test_target_none_takes_the_transfer_away():
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_every_experiment_is_a_lab_note_that_composes(experiment):
+def test_every_experiment_is_a_lab_note_that_composes(experiment, tmp_path):
     text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
     assert f"+experiment={experiment}" in text, "its command stands at the top"
-    check_functions(typed(composed(f"+experiment={experiment}")))
+    word = f"+experiment={experiment}"
+    check_functions(typed(composed(word, *paths_of(composed(word), tmp_path))))
 
 
 TEMPLATES = sorted(entry.here("multirun_templates").glob("*.yaml"))
@@ -94,13 +104,8 @@ TEMPLATES = sorted(entry.here("multirun_templates").glob("*.yaml"))
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda p: p.stem)
 def test_every_template_composes_and_sweeps(template, tmp_path):
     assert f"+multirun_templates={template.stem}" in template.read_text(), "its command stands at the top"
-    where = str(tmp_path / "data")
-    cfg = composed(f"+multirun_templates={template.stem}")
-    data = {g: cfg[g].reader._target_.split(".")[-2] for g in ("source", "target") if cfg[g]}
-    paths = [f"{g}.path={where}" for g, reader in data.items() if reader in NEEDS_PATH]
-    if cfg.method.name in FROM_FILES:
-        paths.append(f"method.path={tmp_path / 'data' / 'train.parquet'}")
-    check_functions(typed(composed(f"+multirun_templates={template.stem}", *paths)))
+    word = f"+multirun_templates={template.stem}"
+    check_functions(typed(composed(word, *paths_of(composed(word), tmp_path))))
     assert OmegaConf.load(template).hydra.sweeper.params
 
 

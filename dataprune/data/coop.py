@@ -1,0 +1,92 @@
+"""Split files of transfer targets: CoOp's split_zhou_<Name>.json and Waterbirds' JSON lines, beside folders of images.
+
+    target=folder target.path=DIR/oxford_pets +target.reader.split=split_zhou_OxfordPets.json \
+        +target.reader.images=images target.reader._target_=dataprune.data.coop.read
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataprune.data.examples import Dataset, Split
+from dataprune.errors import ConfigError, Shown
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def read(path: str, split: str, images: str = "") -> Dataset:
+    """The data set of a CoOp split file: {"train" | "val" | "test": [[image, label, class name], ...]}.
+
+    path: folder of the data set; split: the split file in it; images: the folder below it that image paths start from.
+    Raises ConfigError for labels that are not 0 to classes - 1, a label with two names, an image in two splits, and
+    images that are missing (how many, and the first five). Training takes `train` alone, as DP4TL's does.
+    """
+    root, file = Path(path), Path(path) / split
+    found = _json(file)
+    if not isinstance(found, dict) or not {"train", "test"} <= found.keys():
+        raise ConfigError("split", str(file), 'an object with the lists "train", "val" and "test"')
+    entries = {name: [_entry(file, e) for e in found.get(key, [])] for key, name in SPLITS.items()}
+    names: dict[int, str] = {}
+    for _, label, name in sum(entries.values(), []):
+        if names.setdefault(label, name) != name:
+            raise ConfigError("split", str(file), f"one name for label {label}, not {names[label]!r} and {name!r}")
+    if sorted(names) != list(range(len(names))):
+        raise ConfigError("split", str(file), f"labels 0 to {len(names) - 1}; it has {sorted(names)[:8]} ...")
+    splits = {
+        name: _split(root, images, [e[0] for e in rows], [e[1] for e in rows]) for name, rows in entries.items() if rows
+    }
+    _disjoint(file, splits)
+    return Dataset([names[i] for i in range(len(names))], splits, root=root)
+
+
+def read_lines(path: str, train: str = "train.json", test: str = "test.json", images: str = "") -> Dataset:
+    """Waterbirds: one JSON object a line, {"x": image, "y": label}; arguments as `read`. Classes are called 0, 1, ..."""
+    root = Path(path)
+    splits = {}
+    for name, file in (("train", train), ("test", test)):
+        lines = [json.loads(line) for line in _text(root / file).splitlines() if line.strip()]
+        if not all(isinstance(line, dict) and {"x", "y"} <= line.keys() for line in lines):
+            raise ConfigError(name, str(root / file), 'a JSON object with "x" (image) and "y" (label) a line')
+        splits[name] = _split(root, images, [line["x"] for line in lines], [int(line["y"]) for line in lines])
+    _disjoint(root / train, splits)
+    n_classes = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
+    return Dataset([str(c) for c in range(n_classes)], splits, root=root)
+
+
+def _split(root: Path, images: str, names: list[str], labels: list[int]) -> Split:
+    paths = [root / images / name for name in names]
+    missing = [name for name, p in zip(names, paths, strict=True) if not p.is_file()]
+    if missing:
+        shown = Shown(f"{len(missing)} of {len(names)} images are not there: {', '.join(missing[:5])}")
+        raise ConfigError("images", shown, f"files below {root / images}")
+    return Split(paths, np.array(labels, np.int64), [p.relative_to(root).as_posix() for p in paths])
+
+
+def _disjoint(file: Path, splits: dict[str, Split]) -> None:
+    seen: dict[str, str] = {}
+    for name, split in splits.items():
+        for image in split.names or []:
+            if seen.setdefault(image, name) != name:
+                raise ConfigError("split", str(file), f"each image in one split; {image} is in {seen[image]} and {name}")
+
+
+def _entry(file: Path, entry: Any) -> tuple[str, int, str]:
+    match entry:
+        case [str(image), int(label), str(name)]:
+            return image, label, name
+    raise ConfigError("split", str(file), f"entries [image, label, class name], not {entry!r}")
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(_text(file))
+    except json.JSONDecodeError as error:
+        raise ConfigError("split", str(file), f"a JSON file ({error})") from None
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise ConfigError("split", str(file), "an existing file")
+    return file.read_text()
