@@ -5,6 +5,7 @@
 """
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def read(path: str, split: str, images: str = "") -> Dataset:
         raise ConfigError("split", str(file), 'an object with the lists "train", "val" and "test"')
     entries = {name: [_entry(file, e) for e in found.get(key, [])] for key, name in SPLITS.items()}
     names: dict[int, str] = {}
-    for _, label, name in sum(entries.values(), []):
+    for _, label, name in chain.from_iterable(entries.values()):
         if names.setdefault(label, name) != name:
             raise ConfigError("split", str(file), f"one name for label {label}, not {names[label]!r} and {name!r}")
     if sorted(names) != list(range(len(names))):
@@ -42,7 +43,7 @@ def read(path: str, split: str, images: str = "") -> Dataset:
 
 
 def read_lines(path: str, train: str = "train.json", test: str = "test.json", images: str = "") -> Dataset:
-    """Waterbirds: one JSON object a line, {"x": image, "y": label}; arguments as `read`. Classes are called 0, 1, ..."""
+    """Waterbirds: one JSON object a line, {"x": image, "y": label}; arguments as `read`. Classes are named 0, 1, ..."""
     root = Path(path)
     splits = {}
     for name, file in (("train", train), ("test", test)):
@@ -69,7 +70,9 @@ def _disjoint(file: Path, splits: dict[str, Split]) -> None:
     for name, split in splits.items():
         for image in split.names or []:
             if seen.setdefault(image, name) != name:
-                raise ConfigError("split", str(file), f"each image in one split; {image} is in {seen[image]} and {name}")
+                raise ConfigError(
+                    "split", str(file), f"each image in one split; {image} is in {seen[image]} and {name}"
+                )
 
 
 def _entry(file: Path, entry: Any) -> tuple[str, int, str]:

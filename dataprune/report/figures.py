@@ -156,6 +156,17 @@ def class_ranking(counts: np.ndarray, names: list[str], kept: np.ndarray, title:
 
 
 @matplotlib.rc_context(STYLE)
+def concentration(percent: np.ndarray, share: np.ndarray) -> Figure:
+    """Share of the target (0 to 1) that falls on the lowest `percent` of the source classes."""
+    figure, axes = sheet(3.4, 2.4)
+    axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1)
+    axes.plot(percent, 100 * share, marker="o", markersize=3, color="#0072B2")
+    axes.set_xlabel("classes removed, lowest first, %", fontsize=9)
+    axes.set_ylabel("target examples on them, %", fontsize=9)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
 def montage(images: np.ndarray, maximum: int, captions: Sequence[str], columns: int = 16) -> Figure:
     """Images uint8 (n, h, w, c) in a grid, a caption below each."""
     n, height, width, channels = images.shape

@@ -8,6 +8,7 @@ import pandas as pd
 from dataprune.data.examples import Examples
 from dataprune.report import figures
 from dataprune.report.page import Page
+from dataprune.scores.classes import frequency_analysis
 from dataprune.store import Store
 
 SHOWN = 32  # pictures in a montage
@@ -24,6 +25,7 @@ class Selection:
     kept: np.ndarray  # bool (n,)
     classes: np.ndarray | None  # kept classes in pick order, if whole classes were kept
     scores: np.ndarray | None  # float32 (n,) or (classes,)
+    combined: bool  # the scores are places in a ranking for several targets
 
     @classmethod
     def of_row(cls, store: Store, line: pd.Series) -> "Selection":
@@ -37,7 +39,7 @@ class Selection:
         folders = [store.root / stage / keys[role] for stage, role in held if role in keys]
         scores = np.load(folders[0] / "scores.npy") if folders else None
         classes = subset.get("classes")
-        return cls(line["method"], line["prune_ratio"], examples, kept, classes, scores)
+        return cls(line["method"], line["prune_ratio"], examples, kept, classes, scores, "combined" in keys)
 
     @property
     def has_pictures(self) -> bool:
@@ -75,6 +77,8 @@ def _show(page: Page, selection: Selection) -> None:
         if scores is not None:
             title = f"{method}: source classes in rank order (blue: kept)"
             page.figure(figures.class_ranking(scores, examples.classes, selection.classes, title), f"classes {method}")
+            if not selection.combined and scores.min() >= 0 < scores.sum() and (scores == np.rint(scores)).all():
+                _show_concentration(page, method, scores)
         order = "in pick order" if scores is not None else "in random order"
         page.note(f"Kept, {order}: " + " ".join(examples.classes[c] for c in selection.classes))
     elif scores is not None:
@@ -86,6 +90,16 @@ def _show(page: Page, selection: Selection) -> None:
                 shown, how = _extremes(ids, per_example, verb)
                 page.note(f"{verb}, {how}:")
                 page.figure(pictures(examples, shown, per_example), f"{verb} {method}", bitmap=True)
+
+
+def _show_concentration(page: Page, method: str, counts: np.ndarray) -> None:
+    """How many of the target's examples go when the classes with the lowest counts go."""
+    found = frequency_analysis(counts)
+    page.figure(figures.concentration(found["percent"], found["removed_share"]), f"concentration {method}")
+    zero = f"{found['zero_classes']} of {len(counts)} classes have count 0."
+    page.note(f"{zero} Share of all target examples that falls on the lowest so many of the classes:")
+    shares = [f"{share:.0%}" for share in found["removed_share"]]
+    page.table([f"{percent:.0f} %" for percent in found["percent"]], [("", shares)])
 
 
 def pictures(examples: Examples, ids: np.ndarray, scores: np.ndarray | None) -> figures.Figure:

@@ -18,7 +18,7 @@ SPLIT = {
 @pytest.fixture
 def pets(tmp_path):
     """A folder with the images of SPLIT, and a function that writes a split file and reads it."""
-    for entry in sum(SPLIT.values(), []):
+    for entry in [e for rows in SPLIT.values() for e in rows]:
         file = tmp_path / "images" / entry[0]
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(file)
