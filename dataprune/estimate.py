@@ -121,8 +121,9 @@ class Planner(Stages):
             return Need(role, name, seconds, (probe.images_mb + 4 * probe.model_mb), probe.model_mb + recorded / 1e6)
         if name in ("signals", "evaluate"):
             rows = examples.facts["test"] if name == "evaluate" else n
-            width = sum({"features": probe.width, "logits": probe.classes}[a] for a in _arrays(config))
-            forward = rows / probe.batch * probe.step_s / 3
+            width = sum({"features": probe.width, "logits": probe.classes, "grad_norm": 1}[a] for a in _arrays(config))
+            # a batch of per-example gradients was seen to take three times a training step
+            forward = rows / probe.batch * probe.step_s * (3 if "grad_norm" in _arrays(config) else 1 / 3)
             return Need(role, name, forward, probe.images_mb + probe.model_mb, rows * 4 * max(width, 4) / 1e6)
         if name == "select" and "order" not in results:  # else it is cut from a selection that stands above
             ram = 2 * n * 4 * probe.width / 1e6 if "features" in str(config) else n * 16 / 1e6

@@ -84,11 +84,14 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     foreign = cfg.surrogate.dynamics is not None
     if "dynamics" in asked and foreign:
         known["dynamics"] = dynamics(stage, cfg.surrogate, examples=source)
-    if asked & {"signals", "target_signals"} or ("dynamics" in asked and not foreign):
+    if asked & {"signals", "gradients", "target_signals"} or ("dynamics" in asked and not foreign):
         surrogate = train(stage, replace(cfg.surrogate, dynamics=None), "surrogate", examples=source)
         known.setdefault("dynamics", surrogate)
         if "signals" in asked:
             known["signals"] = stage("signals", cfg.signals, "signals", model=surrogate, examples=source)
+        if "gradients" in asked:
+            config = replace(cfg.signals, arrays=["grad_norm"])
+            known["gradients"] = stage("signals", config, "gradients", model=surrogate, examples=source)
         if "target_signals" in asked:
             known["target_signals"] = stage("signals", cfg.signals, "target_signals", model=surrogate, examples=target)
             for name, data in others.items():

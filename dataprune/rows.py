@@ -58,7 +58,7 @@ def cost(results: dict[str, Result], built: set[str]) -> dict[str, Any]:
         name: sum(seconds.get(role, 0.0) for role in roles)
         for name, roles in {
             "surrogate_s": ["surrogate"],
-            "signals_s": ["signals", "target_signals"],
+            "signals_s": ["signals", "gradients", "target_signals"],
             "score_s": ["scores", "cut", "combined"],
             "select_s": ["subset", "order"],
             "train_s": ["model"],

@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from dataprune import pipeline
+from dataprune.config import RunConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
+from dataprune.stages.frozen import clean_loader, load_network
 from dataprune.store import DamagedResult, Store, load
 from dataprune.subset import Subset
 
@@ -272,3 +275,18 @@ def test_example_level_methods_cannot_combine_targets(jobs):
     words = ["method.score._target_=dataprune.scores.classes.cluster_mapping", "method.score.n_clusters=4"]
     with pytest.raises(ConfigError, match="others="):
         jobs.run("method=feature_mapping_clusters", *words, *OTHER)
+
+
+def test_gradient_lengths_are_those_of_the_surrogate_on_each_example(jobs):
+    (row,) = jobs.run("method=grand_full")
+    folder = jobs.store / "signals" / row["keys"]["gradients"]
+    lengths = np.load(folder / "grad_norm.npy")
+    network = load_network(jobs.store / "train" / row["keys"]["surrogate"]).eval()
+    examples = Examples(jobs.store / "index" / row["keys"]["source"], "train")
+    batch = next(iter(clean_loader(examples, np.array([5, 200]), 2, RunConfig(accelerator="cpu"))))
+    for x, y, i in zip(batch["x"], batch["y"], batch["id"], strict=True):
+        network.zero_grad()
+        torch.nn.functional.cross_entropy(network(x[None]), y[None]).backward()
+        expected = torch.stack([p.grad.double().square().sum() for p in network.parameters()]).sum().sqrt().item()
+        assert lengths[i] == pytest.approx(expected, rel=1e-4)
+    assert row["cost"]["signals_s"] > 0

@@ -49,6 +49,7 @@ def styles(methods: Sequence[str]) -> Look:
 def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
     """Accuracy against prune ratio, one line a method with its standard deviation over seeds; baselines as lines."""
     figure, axes = sheet(7.6, 4.4)
+    heights = {name: part[part.method == name].accuracy.max() for name in BASELINES if name in set(part.method)}
     for name, dashes in (("full", (0, ())), ("scratch", (0, (2, 2)))):
         line = part[part.method == name]
         if len(line):
@@ -56,7 +57,8 @@ def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
             axes.axhline(mean, color="black", linestyle=dashes, linewidth=1.2, zorder=1)
             axes.axhspan(mean - std, mean + std, color="black", alpha=0.06, linewidth=0, zorder=0)
             label = {"full": "full source", "scratch": "no source"}[name]
-            axes.annotate(label, (1.005, mean), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+            side = "center" if len(heights) < 2 else "bottom" if heights[name] == max(heights.values()) else "top"
+            axes.annotate(label, (1.005, mean), xycoords=("axes fraction", "data"), va=side, fontsize=9)
     methods = [m for m in dict.fromkeys(part.method) if m not in BASELINES]
     for i, method in enumerate(methods):
         lines = part[part.method == method].sort_values("prune_ratio")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataprune.errors import ConfigError, Shown, class_labels, finite, whole_number
+from dataprune.errors import ConfigError, Shown, class_labels, finite, first, shaped, whole_number
 from dataprune.scores.blocks import spans
 from dataprune.scores.predictions import probability_array, probability_rows
 from dataprune.scores.prototypes import feature_rows
@@ -82,6 +82,17 @@ def grand(
         for module, mode in modes.items():
             module.training = mode
     return finite("gradients", scores)
+
+
+def gradient_length(grad_norm: np.ndarray) -> np.ndarray:
+    """GraNd of lengths that are there already, e.g. those that the pipeline computes with `grand`: float32 (n,).
+
+    grad_norm: (n,), finite and not negative. A mean over several surrogates: `aggregate`.
+    """
+    lengths = finite("grad_norm", shaped("grad_norm", grad_norm, "n"))
+    if lengths.min(initial=0) < 0:
+        raise ConfigError("grad_norm", Shown(f"ids {first(np.flatnonzero(lengths < 0))} below 0"), "lengths")
+    return lengths.astype(np.float32)
 
 
 def aggregate(run_scores: np.ndarray) -> np.ndarray:

@@ -102,6 +102,7 @@ ARRAYS = {
     "features": Array("signals", "float32 (n, d)", "what the surrogate's head sees", _mapped("features")),
     "embeddings": Array("signals", "float32 (n, d)", "another name of features", _mapped("features")),
     "source_features": Array("signals", "float32 (n, d)", "another name of features", _mapped("features")),
+    "grad_norm": Array("gradients", "float32 (n,)", "length of each example's own gradient", _mapped("grad_norm")),
     "labels": Array("examples", "int64 (n,)", "true classes of the source", _labels),
     "source_labels": Array("examples", "int64 (n,)", "another name of labels", _labels),
     "names": Array("examples", "list of n texts", "file names of the source, or row numbers", _names),

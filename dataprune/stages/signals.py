@@ -1,7 +1,7 @@
 """Stage signals: outputs of a frozen model for every example of a split, one pass, eval mode, not augmented.
 
 Inputs: `model` (train or adopt), `examples` (index). Files: logits.npy float32 (n, classes), features.npy float32
-(n, d): those that `arrays` asks for; labels.npy int64 (n,).
+(n, d), grad_norm.npy float32 (n,): those that `arrays` asks for; labels.npy int64 (n,).
 """
 
 from pathlib import Path
@@ -12,19 +12,25 @@ import numpy as np
 from dataprune.config import RunConfig, SignalsConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
-from dataprune.stages.frozen import load_network, outputs
+from dataprune.models.networks import Network
+from dataprune.progress import track
+from dataprune.scores.gradients import grand
+from dataprune.stages.frozen import clean_loader, device_of, load_network, outputs
 
 CONFIG = SignalsConfig
 FROM_ONE_PASS = ("logits", "features")
+GRADIENTS = ["grad_norm"]  # in a pass of its own: a forward and a backward an example
 
 
 def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Write the arrays row by row; returns the shape of each."""
+    network = load_network(inputs["model"])
+    examples = Examples(inputs["examples"], config.split)
+    if config.arrays == GRADIENTS:
+        return gradients(network, examples, config, work, run, label)
     unknown = set(config.arrays) - set(FROM_ONE_PASS)
     if unknown:
         raise ConfigError("signals.arrays", config.arrays, "some of " + ", ".join(FROM_ONE_PASS))
-    network = load_network(inputs["model"])
-    examples = Examples(inputs["examples"], config.split)
     n, at = len(examples), 0
     widths = {"features": network.head.in_features, "logits": network.head.out_features}
     arrays = {
@@ -40,3 +46,16 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
         array.flush()
     np.save(work / "labels.npy", examples.labels)
     return {name: list(array.shape) for name, array in arrays.items()} | {"images_seen": n}
+
+
+def gradients(
+    network: Network, examples: Examples, config: SignalsConfig, work: Path, run: RunConfig, label: str
+) -> dict[str, Any]:
+    """Write the length of each example's own gradient; returns its shape."""
+    network = network.to(device_of(run))
+    lengths = np.empty(len(examples), np.float32)
+    loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
+    for batch in track(loader, label, len(loader)):
+        lengths[batch["id"].numpy(force=True)] = grand(network, batch["x"].contiguous(), batch["y"])
+    np.save(work / "grad_norm.npy", lengths)
+    return {"grad_norm": list(lengths.shape), "images_seen": len(examples)}

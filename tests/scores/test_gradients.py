@@ -13,7 +13,7 @@ import torch
 
 from dataprune.errors import ConfigError
 from dataprune.scores.dynamics import el2n
-from dataprune.scores.gradients import aggregate, grand, grand_last_layer
+from dataprune.scores.gradients import aggregate, gradient_length, grand, grand_last_layer
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -138,3 +138,9 @@ def test_the_larger_gradient_is_kept_first():
 def test_what_cannot_work_is_named_with_what_would_do(call, message):
     with pytest.raises(ConfigError, match=message):
         call(convolutions(), torch.randn(5, 3, 8, 8), torch.tensor([0, 1, 2, 0, 1]))
+
+
+def test_lengths_that_are_there_are_taken_as_they_are():
+    assert gradient_length(np.array([0.5, 2.0])).tolist() == [0.5, 2.0]
+    with pytest.raises(ConfigError, match="ids 1 below 0"):
+        gradient_length(np.array([0.5, -2.0]))
