@@ -11,7 +11,7 @@ from dataprune.config import typed
 
 CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder"}  # readers
-FROM_FILES = {"external", "influence", "influence_reverse"}
+FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet"}
 
 
 @pytest.fixture(autouse=True)

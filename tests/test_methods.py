@@ -11,10 +11,17 @@ CONSTANTS = {
     "ssl_prototypes": ["method.score.prototypes=5"],
     "semdedup": ["method.score.clusters=5"],
     "feature_mapping_clusters": ["method.score.n_clusters=10"],
+    "handpicked_wordnet": ["method.score.synsets=[n1]"],
     "handpicked": ["method.select.classes=[3,5]"],
 }
 FROM_FILES = {"external": 372, "influence": 62, "influence_reverse": 62}  # numbers in the file
-KEPT_CLASSES = {"random_halves": 31, "handpicked": 2}  # the others: 30 % of 62
+LISTS = {"handpicked_file": "3\nA\n", "handpicked_wordnet": "n1 A\nn1 n2\nn2 B\n"}  # text files that methods read
+KEPT_CLASSES = {
+    "random_halves": 31,
+    "handpicked": 2,
+    "handpicked_file": 2,
+    "handpicked_wordnet": 2,
+}  # the others: 30 % of 62
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +37,9 @@ def test_a_method_selects_its_budget(method, jobs, shared):
     if method in FROM_FILES:
         np.save(shared / f"{method}.npy", np.random.default_rng(0).random(FROM_FILES[method], np.float32))
         extra.append(f"method.path={shared / method}.npy")
+    if method in LISTS:
+        (shared / "list.txt").write_text(LISTS[method])
+        extra.append(f"method.path={shared / 'list.txt'}")
     (row,) = jobs.run(f"method={method}", "prune_ratio=0.7", *extra)
     assert row["method"] == method
     if "subset" not in row["keys"]:

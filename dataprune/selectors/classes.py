@@ -81,6 +81,17 @@ def handpicked(classes: np.ndarray, n_classes: int, *, exclude: bool = False, nu
     return kept
 
 
+def marked(scores: np.ndarray, *, exclude: bool = False) -> np.ndarray:
+    """Classes of score above 0, or with `exclude` all the others; int64, ascending.
+
+    scores: (c,), as from a list of classes (`dataprune.data.class_lists`). An empty result raises ConfigError.
+    """
+    kept = np.flatnonzero((_numbers("scores", scores) > 0) != exclude)
+    if len(kept) == 0:
+        raise ConfigError("scores", Shown(f"exclude={exclude} with all or no classes marked"), "some that stay")
+    return kept
+
+
 def random_halves(n: int, seed: int, model: int, *, keep: int | None = None) -> np.ndarray:
     """What model number `model` of an influence experiment trains on: `keep` (default n // 2) of n ids, uniform.
 

@@ -80,6 +80,10 @@ def _names(folder: Path) -> list[str]:
     return Examples(folder, "train").names
 
 
+def _class_names(folder: Path) -> list[str]:
+    return Examples(folder, "train").classes
+
+
 def _count_classes(folder: Path) -> int:
     return len(Examples(folder, "train").classes)
 
@@ -106,6 +110,7 @@ ARRAYS = {
     "labels": Array("examples", "int64 (n,)", "true classes of the source", _labels),
     "source_labels": Array("examples", "int64 (n,)", "another name of labels", _labels),
     "names": Array("examples", "list of n texts", "file names of the source, or row numbers", _names),
+    "class_names": Array("examples", "list of texts", "names of the source's classes, by id", _class_names),
     "order": Array("order", "int64 (budget,)", "picks of the same selector for a larger budget", _order),
     "n_classes": Array("examples", "int", "classes of the source", _count_classes),
     "target_logits": Array("target_signals", "float32 (t, classes)", "of the target's train split", _mapped("logits")),

@@ -17,6 +17,7 @@ from dataprune.selectors.classes import (
     counterfactual,
     examples_of,
     handpicked,
+    marked,
     random_halves,
     removal_order,
     top_classes,
@@ -246,3 +247,10 @@ def test_whole_groups_keeps_the_best_groups_whole(budget, kept):
 def test_whole_groups_refuses_a_budget_that_cannot_be():
     with pytest.raises(ConfigError, match="budget=0"):
         whole_groups(np.zeros(3), 0)
+
+
+def test_marked_keeps_or_excludes_the_marked_classes():
+    assert marked(np.array([0.0, 1, 0, 1])).tolist() == [1, 3]
+    assert marked(np.array([0.0, 1, 0, 1]), exclude=True).tolist() == [0, 2]
+    with pytest.raises(ConfigError, match="exclude=True"):
+        marked(np.ones(3), exclude=True)

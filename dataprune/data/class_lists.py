@@ -1,0 +1,67 @@
+"""Class lists that people made: a file of ids or names, or everything below some WordNet synsets.
+
+Score functions of the methods `handpicked_file` and `handpicked_wordnet`: 1 = listed, 0 = not. The lists that
+data-transfer ships for eleven targets (Jain et al. 2023) are read by the first, or made again by the second.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dataprune.errors import ConfigError, Shown, class_labels
+
+
+def listed(path: str | Path, class_names: Sequence[str]) -> np.ndarray:
+    """float32 (classes,): 1 for the classes in a file.
+
+    A .npy file holds integer ids (data-transfer's <NAME>_keep.npy); any other file one class a line, by id or by name
+    (an ImageNet folder such as n01440764, or whatever the source's classes are called). Raises ConfigError for classes
+    that the source does not have, and for an empty list.
+    """
+    file, n = Path(path), len(class_names)
+    if file.suffix == ".npy":
+        return _marked(class_labels("path", np.load(file, allow_pickle=False), n_classes=n), n)
+    ids = {name: i for i, name in enumerate(class_names)}
+    words = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    # a name comes before an id: the classes of digits are called 0 to 9
+    unknown = [w for w in words if w not in ids and not (w.isdigit() and int(w) < n)]
+    if unknown or not words:
+        found = f"{len(unknown)} unknown classes, such as {', '.join(unknown[:5])}" if unknown else "an empty list"
+        raise ConfigError("path", Shown(f"{str(path)!r} with {found}"), f"names such as {class_names[0]}, or ids")
+    return _marked(np.array([ids[w] if w in ids else int(w) for w in words]), n)
+
+
+def below(path: str | Path, class_names: Sequence[str], *, synsets: Sequence[str]) -> np.ndarray:
+    """float32 (classes,): 1 for the classes that are one of `synsets` or below one in WordNet.
+
+    path: lines `parent child` of synset ids, as ImageNet's wordnet.is_a.txt; class_names must be such ids. Animals:
+    n00015388, birds: n01503061, vehicles: n04524313, food: n00021265.
+    """
+    children: dict[str, list[str]] = {}
+    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+        words = line.split()
+        if len(words) != 2:
+            raise ConfigError("path", Shown(f"{str(path)!r} with {line!r} in line {number}"), "parent child")
+        children.setdefault(words[0], []).append(words[1])
+    known = children.keys() | {child for some in children.values() for child in some}
+    unknown = [s for s in synsets if s not in known]
+    if unknown or not synsets:
+        raise ConfigError("synsets", list(synsets), f"synset ids that {path} has; not there: {', '.join(unknown)}")
+    found, open_ends = set(synsets), list(synsets)
+    while open_ends:
+        new = [child for child in children.get(open_ends.pop(), []) if child not in found]
+        found.update(new)
+        open_ends += new
+    marked = np.array([name in found for name in class_names], np.float32)
+    if not marked.any():
+        raise ConfigError("synsets", list(synsets), f"synsets above the source's classes ({class_names[0]} ...)")
+    return marked
+
+
+def _marked(ids: np.ndarray, n: int) -> np.ndarray:
+    if len(ids) == 0:
+        raise ConfigError("path", Shown("an empty list"), "at least one class")
+    marked = np.zeros(n, np.float32)
+    marked[ids] = 1
+    return marked
