@@ -62,6 +62,11 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
         raise ConfigError(f"{key}.level", "class", "example: cut and quota are about examples")
     if cfg.others and method.level == "example" and inputs_asked_for(method) & {"target", "target_signals"}:
         raise ConfigError("others", list(cfg.others), "class-level methods: only class scores are combined")
+    if method.runs > 1:
+        fixed = cfg.surrogate.checkpoint or cfg.surrogate.dynamics
+        if fixed is not None or cfg.others or method.score is None:
+            what = "1: several surrogates are trained here, scored, and their scores averaged, for one target"
+            raise ConfigError(f"{key}.runs", method.runs, what)
     for function, part, filled in functions_of(method):
         check_arrays(cfg, method, function, f"{key}.{part}", filled)
     check_path(method, key)

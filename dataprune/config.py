@@ -131,6 +131,7 @@ class MethodConfig:
     select: dict[str, Any] | None = None
     cut: CutConfig | None = None
     quota: str = _choice("none", "none", "proportional", "equal")  # how the budget is shared out over classes
+    runs: int = _number(1, 1)  # surrogates (seeds surrogate.seed and the next ones) over which scores are averaged
     combine: str = _choice("mean", "mean", "max", "union")  # class scores of several targets (Config.others) to one
     nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order
     weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
@@ -167,7 +168,8 @@ class ScoreConfig:
 
 @dataclass
 class CombineConfig:
-    """How the class scores of several targets become one ranking. Stage: combine."""
+    """How the class scores of several targets become one ranking (mean, max, union), or the scores of several
+    surrogates their mean (runs). Stage: combine."""
 
     VERSION: ClassVar[int] = 1
     how: str = "mean"

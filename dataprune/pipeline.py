@@ -80,28 +80,14 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
 
     known: dict[str, Result | None] = {"examples": source, "target": target}
-    asked = inputs_asked_for(method)
-    foreign = cfg.surrogate.dynamics is not None
-    if "dynamics" in asked and foreign:
-        known["dynamics"] = dynamics(stage, cfg.surrogate, examples=source)
-    if asked & {"signals", "gradients", "target_signals"} or ("dynamics" in asked and not foreign):
-        surrogate = train(stage, replace(cfg.surrogate, dynamics=None), "surrogate", examples=source)
-        known.setdefault("dynamics", surrogate)
-        if "signals" in asked:
-            known["signals"] = stage("signals", cfg.signals, "signals", model=surrogate, examples=source)
-        if "gradients" in asked:
-            config = replace(cfg.signals, arrays=["grad_norm"])
-            known["gradients"] = stage("signals", config, "gradients", model=surrogate, examples=source)
-        if "target_signals" in asked:
-            known["target_signals"] = stage("signals", cfg.signals, "target_signals", model=surrogate, examples=target)
-            for name, data in others.items():
-                role = f"target_signals.{name}"
-                known[role] = stage("signals", cfg.signals, role, model=surrogate, examples=data)
-
+    known |= {f"target.{name}": data for name, data in others.items()}
+    known |= look_at_data(stage, cfg, known)
     subset = None
     if method.trains_on == "subset" and cfg.prune_ratio > 0:
         if method.score:
             known["scores"] = score(stage, method.score, method, known, "scores")
+        if method.runs > 1:
+            known["scores"] = averaged(stage, cfg, known)
         if others:
             known["scores"] = combined(stage, method, known, others)
         if cut_fraction(cfg):
@@ -120,6 +106,30 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
         adapted = train(stage, transferring(cfg), "adapted", examples=target, init=model)
         stage("evaluate", cfg.evaluate, "target_result", model=adapted, examples=target)
     return row_of(cfg, stage.results, stage.built)
+
+
+def look_at_data(stage: "Stages", cfg: Config, known: dict[str, Result | None], run: str = "") -> dict[str, Result]:
+    """What the surrogate tells of the data, as far as the method asks for it: dynamics and signals, by role.
+
+    run: what the roles end in where there are several surrogates.
+    """
+    asked, examples = inputs_asked_for(cfg.method), known["examples"]
+    assert examples is not None
+    seen: dict[str, Result] = {}
+    foreign = cfg.surrogate.dynamics is not None
+    if "dynamics" in asked and foreign:
+        seen["dynamics"] = dynamics(stage, cfg.surrogate, examples=examples)
+    if not asked & {"signals", "gradients", "target_signals"} and (foreign or "dynamics" not in asked):
+        return seen
+    surrogate = train(stage, replace(cfg.surrogate, dynamics=None), f"surrogate{run}", examples=examples)
+    seen.setdefault("dynamics", surrogate)
+    split = {"signals": "examples", "gradients": "examples", "target_signals": "target"}
+    split |= {f"target_signals.{name}": f"target.{name}" for name in cfg.others}
+    for role, data in split.items():
+        if role.partition(".")[0] in asked:
+            config = replace(cfg.signals, arrays=["grad_norm"]) if role == "gradients" else cfg.signals
+            seen[role] = stage("signals", config, f"{role}{run}", model=surrogate, examples=known[data])
+    return seen
 
 
 class Stages:
@@ -177,6 +187,19 @@ def score(
     if path is not None:
         inputs["files"] = digest([Path(path)])
     return stage("score", ScoreConfig(function, arrays, path), role, **inputs)
+
+
+def averaged(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Result:
+    """The mean of the method's scores over several surrogates; the one that is there is the first of them."""
+    method = cfg.method
+    assert method.score is not None
+    each = [known["scores"]]
+    for run in range(1, method.runs):
+        again = replace(cfg, surrogate=replace(cfg.surrogate, seed=cfg.surrogate.seed + run))
+        seen = known | look_at_data(stage, again, known, run=f".run{run}")
+        each.append(score(stage, method.score, method, seen, f"scores.run{run}"))
+    inputs = {f"scores_{i}": scores for i, scores in enumerate(each)}
+    return stage("combine", CombineConfig("runs"), "combined", **inputs)
 
 
 def combined(stage: Stages, method: MethodConfig, known: dict[str, Result | None], others: dict[str, Result]) -> Result:

@@ -68,7 +68,8 @@ def cost(results: dict[str, Result], built: set[str]) -> dict[str, Any]:
     ledger = {name: round(value, 3) for name, value in ledger.items()}
     ledger["total_s"] = round(sum(ledger.values()), 3)
     ledger["images_seen"] = results["model"].facts["images_seen"] if "model" in results else 0
-    ledger["surrogate_images"] = results["surrogate"].facts["images_seen"] if "surrogate" in results else 0
+    surrogates = [result for role, result in results.items() if role.partition(".")[0] == "surrogate"]
+    ledger["surrogate_images"] = sum(result.facts["images_seen"] for result in surrogates)
     ledger["shared"] = sorted(results.keys() - built)
     return ledger
 

@@ -290,3 +290,24 @@ def test_gradient_lengths_are_those_of_the_surrogate_on_each_example(jobs):
         expected = torch.stack([p.grad.double().square().sum() for p in network.parameters()]).sum().sqrt().item()
         assert lengths[i] == pytest.approx(expected, rel=1e-4)
     assert row["cost"]["signals_s"] > 0
+
+
+def test_scores_may_be_means_over_surrogates(jobs):
+    (one,) = jobs.run("method=el2n")
+    (row,) = jobs.run("method=el2n_runs", "method.runs=3")
+    assert row["keys"]["surrogate"] == one["keys"]["surrogate"], "the first of them is the surrogate of all methods"
+    scores = jobs.store / "score"
+    each = [np.load(scores / row["keys"][role] / "scores.npy") for role in ("scores", "scores.run1", "scores.run2")]
+    assert len({row["keys"][f"surrogate{run}"] for run in ("", ".run1", ".run2")}) == 3
+    mean = np.load(jobs.store / "combine" / row["keys"]["combined"] / "scores.npy")
+    np.testing.assert_allclose(mean, np.mean(each, 0), rtol=1e-6)
+    ids = Subset.load(jobs.store / "select" / row["keys"]["subset"] / "export" / "subset.npz").ids
+    np.testing.assert_array_equal(ids, np.sort(np.argsort(-mean, kind="stable")[: len(ids)]))
+    surrogates = [load(jobs.store / "train" / row["keys"][f"surrogate{r}"]).seconds for r in ("", ".run1", ".run2")]
+    assert row["cost"]["surrogate_s"] == pytest.approx(sum(surrogates), abs=2e-3), "all of them are paid for"
+
+
+def test_several_surrogates_are_refused_where_there_is_only_one(jobs, tmp_path):
+    (tmp_path / "weights.pt").touch()
+    with pytest.raises(ConfigError, match=r"method\.runs=2"):
+        jobs.run("method=entropy", "method.runs=2", f"surrogate.checkpoint={tmp_path / 'weights.pt'}")

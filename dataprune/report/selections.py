@@ -25,7 +25,7 @@ class Selection:
     kept: np.ndarray  # bool (n,)
     classes: np.ndarray | None  # kept classes in pick order, if whole classes were kept
     scores: np.ndarray | None  # float32 (n,) or (classes,)
-    combined: bool  # the scores are places in a ranking for several targets
+    combined: bool  # of several targets (places in one ranking) or surrogates (means)
 
     @classmethod
     def of_row(cls, store: Store, line: pd.Series) -> "Selection":
