@@ -1,6 +1,8 @@
 """The README says what is there, and its Python runs as printed."""
 
+import json
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
+TINY = ["source.reader.per_class=6", "source.reader.test_per_class=2", "surrogate.epochs=3", "pretrain.epochs=2"]
+TINY += ["surrogate.model.width=4", "pretrain.model.width=4", "transfer.epochs=2", "baselines=none"]
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -92,3 +96,18 @@ def test_the_selectors_take_arrays_as_printed():
     for line in [line for line in code.splitlines() if line.startswith("kept")]:
         exec(code.partition("kept")[0] + line, names)
         assert len(set(names["kept"])) == 1500, line
+
+
+def test_the_method_of_the_readme_runs_from_outside_the_package(jobs):
+    function = re.search(r"^    def confident_mistakes.*?\n\n", TEXT, re.M | re.S).group()
+    option = re.search(r"^    name: confident_mistakes.*?\n\n", TEXT, re.M | re.S).group()
+    command = re.search(r"python -m dataprune (--config-dir myconf .*)", TEXT).group(1).split()
+    (jobs.folder / "my_methods.py").write_text(textwrap.dedent(function))
+    (jobs.folder / "myconf" / "method").mkdir(parents=True)
+    (jobs.folder / "myconf" / "method" / "confident_mistakes.yaml").write_text(textwrap.dedent(option))
+    jobs.command(*command, *TINY, "run.report=false")
+    (row,) = (json.loads(path.read_text()) for path in (jobs.folder / "store" / "rows").iterdir())
+    assert row["method"] == "confident_mistakes"
+    scores = np.load(jobs.store / "score" / row["keys"]["scores"] / "scores.npy")
+    p_true = np.load(jobs.store / "train" / row["keys"]["surrogate"] / "p_true.npy")
+    np.testing.assert_allclose(scores, 1 - p_true[-3:].mean(0), rtol=1e-6)
