@@ -154,6 +154,10 @@ def check_data(cfg: Config, source: Result, targets: dict[str, Result | None]) -
         if target is not None and target.facts["channels"] != there:
             expected = f"{there}, as the source has (3 makes grey RGB)"
             raise ConfigError(f"{key}.channels", target.facts["channels"], expected)
+    if cfg.method.quota == "drop" and "validation" not in source.facts:
+        raise ConfigError(
+            "method.quota", "drop", "proportional or equal: the source has no validation split to look at"
+        )
     n, n_classes = source.facts["train"], source.facts["classes"]
     if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "fresh_subsets"):
         kept = budget(cfg.prune_ratio, n)
@@ -174,8 +178,9 @@ def inputs_asked_for(method: MethodConfig) -> set[str]:
     """Which finished results the method's functions want arrays of."""
     if method.trains_on != "subset":
         return set()
-    return {
+    asked = {
         ARRAYS[array].of
         for function, key, filled in functions_of(method)
         for array in wanted(function, renamed(method, function), f"method.{key}", filled).values()
     }
+    return asked | {"heldout"} if method.quota == "drop" else asked

@@ -130,7 +130,7 @@ class MethodConfig:
     path: str | None = None  # a file of scores, handed to the score function as `path`
     select: dict[str, Any] | None = None
     cut: CutConfig | None = None
-    quota: str = _choice("none", "none", "proportional", "equal")  # how the budget is shared out over classes
+    quota: str = _choice("none", "none", "proportional", "equal", "drop")  # the budget over classes; drop: 1 - recall
     runs: int = _number(1, 1)  # surrogates (seeds surrogate.seed and the next ones) over which scores are averaged
     combine: str = _choice("mean", "mean", "max", "union")  # class scores of several targets (Config.others) to one
     nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order

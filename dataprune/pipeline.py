@@ -19,6 +19,7 @@ from dataprune.config import (
     Config,
     DataConfig,
     DynamicsConfig,
+    EvaluateConfig,
     MethodConfig,
     ScoreConfig,
     SelectConfig,
@@ -119,10 +120,13 @@ def look_at_data(stage: "Stages", cfg: Config, known: dict[str, Result | None], 
     foreign = cfg.surrogate.dynamics is not None
     if "dynamics" in asked and foreign:
         seen["dynamics"] = dynamics(stage, cfg.surrogate, examples=examples)
-    if not asked & {"signals", "gradients", "target_signals"} and (foreign or "dynamics" not in asked):
+    if not asked & {"signals", "gradients", "target_signals", "heldout"} and (foreign or "dynamics" not in asked):
         return seen
     surrogate = train(stage, replace(cfg.surrogate, dynamics=None), f"surrogate{run}", examples=examples)
     seen.setdefault("dynamics", surrogate)
+    if "heldout" in asked:
+        heldout = EvaluateConfig(split="validation")
+        seen["heldout"] = stage("evaluate", heldout, f"heldout{run}", model=surrogate, examples=examples)
     split = {"signals": "examples", "gradients": "examples", "target_signals": "target"}
     split |= {f"target_signals.{name}": f"target.{name}" for name in cfg.others}
     for role, data in split.items():
@@ -237,7 +241,7 @@ def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Resul
         # a selector that draws nothing gives the same ids for every seed
         seed=cfg.seed if "rng" in parameters(method.select["_target_"]).names else 0,
     )
-    inputs = {name: known.get(name) for name in roles | {"examples", "scores", "cut"}}
+    inputs = {name: known.get(name) for name in roles | {"examples", "scores", "cut", "heldout"}}
     if method.nested_from is not None and cfg.prune_ratio >= method.nested_from:
         # one run of the selector serves every larger ratio: their subsets are the first of its picks
         largest = replace(config, prune_ratio=max(method.nested_from, config.cut_fraction))

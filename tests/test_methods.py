@@ -5,7 +5,8 @@ import pytest
 
 import dataprune.__main__ as entry
 
-METHODS = sorted(path.stem for path in (entry.here("conf") / "method").glob("*.yaml"))
+# drop wants a validation split, which glyphs have not: see test_pipeline
+METHODS = sorted({path.stem for path in (entry.here("conf") / "method").glob("*.yaml")} - {"drop"})
 # constants that fit 8 epochs and 372 examples
 CONSTANTS = {
     "ssl_prototypes": ["method.score.prototypes=5"],

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dataprune import pipeline
 from dataprune.config import RunConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
+from dataprune.selectors.ranked import quotas, recall_weights
 from dataprune.stages.frozen import clean_loader, load_network
 from dataprune.store import DamagedResult, Store, load
 from dataprune.subset import Subset
@@ -311,3 +313,30 @@ def test_several_surrogates_are_refused_where_there_is_only_one(jobs, tmp_path):
     (tmp_path / "weights.pt").touch()
     with pytest.raises(ConfigError, match=r"method\.runs=2"):
         jobs.run("method=entropy", "method.runs=2", f"surrogate.checkpoint={tmp_path / 'weights.pt'}")
+
+
+def test_drop_gives_more_to_classes_that_the_surrogate_recalls_badly(jobs, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("val", 10), ("test", 5)):
+        for label, brightness in (("bright", 230), ("dark", 20), ("dim", 26)):  # dark and dim are hard to tell apart
+            folder = tmp_path / "data" / split / label
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.normal(brightness, 12, (8, 8)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    words = ["source=folder", f"source.path={tmp_path / 'data'}", "source.channels=1", "surrogate.epochs=4"]
+    words += ["target=none", "surrogate.batch_size=20", "pretrain.epochs=1", "baselines=none", "run.report=false"]
+    jobs.command("method=drop", "prune_ratio=0.5", *words)
+    (row,) = (json.loads(path.read_text()) for path in (jobs.store / "rows").iterdir())
+    outcomes = np.load(jobs.store / "evaluate" / row["keys"]["heldout"] / "outcomes.npz")
+    heldout = np.arange(30) // 10
+    weights = recall_weights(outcomes["prediction"], heldout, 3)
+    ids = Subset.load(jobs.store / "select" / row["keys"]["subset"] / "export" / "subset.npz").ids
+    assert weights.std() > 0
+    assert np.bincount(ids // 20, minlength=3).tolist() == quotas(np.full(3, 20), 30, weights).tolist()
+    assert "surrogate" in row["keys"]
+
+
+def test_drop_needs_examples_that_the_surrogate_has_not_seen(jobs):
+    with pytest.raises(ConfigError, match=r"method\.quota='drop'.*no validation split"):
+        jobs.run("method=drop")

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from dataprune.errors import ConfigError, Shown, class_labels, finite, first, generator, shaped
+from dataprune.errors import ConfigError, Shown, class_labels, finite, first, generator, shaped, whole_number
 from dataprune.selectors.budget import check_budget
 
 
@@ -141,6 +141,24 @@ def per_class(
             raise ConfigError("select", select, f"a selector of {shares[c]} distinct positions for class {c}")
         picked.append(members[c][positions])
     return np.concatenate(picked)
+
+
+def recall_weights(predictions: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Weights for `quotas` and `per_class`: 1 - recall of each class, so that hard classes keep more (DRoP, ICLR 2025).
+
+    predictions, labels: int (m,), of HELD-OUT examples by a model trained on all the data; on training examples recall
+    is near 1 everywhere. Returns float64 (n_classes,). A class without held-out examples gets the mean of the others;
+    if every class is recalled perfectly, all weigh 1.
+    """
+    n_classes = whole_number("n_classes", n_classes, 1)
+    labels = class_labels("labels", labels, n_classes=n_classes)
+    right = class_labels("predictions", predictions, len(labels), n_classes) == labels
+    if len(labels) == 0:
+        raise ConfigError("labels", Shown("empty array"), "held-out examples")
+    counts = np.bincount(labels, minlength=n_classes)
+    recall = np.bincount(labels, right, minlength=n_classes) / np.maximum(counts, 1)
+    recall[counts == 0] = recall[counts > 0].mean()
+    return 1 - recall if (recall < 1).any() else np.ones(n_classes)
 
 
 def random_stratified(labels: np.ndarray, budget: int, rng: np.random.Generator) -> np.ndarray:

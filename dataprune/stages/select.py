@@ -1,6 +1,7 @@
 """Stage select: which examples (or classes) of the source to keep.
 
-Inputs: `examples` (index); `scores` (score) and `cut` (score) if the method has them; those that hold the arrays which
+Inputs: `examples` (index); `scores` (score) and `cut` (score) if the method has them; `heldout` (evaluate of the
+surrogate on the validation split) for quotas by recall; those that hold the arrays which
 the selector's parameters name. Files: ids.npy int64 sorted; weights.npy float32, one an id, if the method is weighted;
 classes.npy int64 sorted if whole classes are kept; export/subset.npz for other programs.
 
@@ -19,7 +20,7 @@ from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
-from dataprune.selectors.ranked import drop_hardest, quotas
+from dataprune.selectors.ranked import drop_hardest, quotas, recall_weights
 from dataprune.stages.arrays import load, wanted
 from dataprune.subset import Subset
 from dataprune.targets import check_target
@@ -38,7 +39,12 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     n = len(examples.classes) if config.level == "class" else len(examples)
     arrays = load(wanted(config.function, config.arrays, KEY, FILLED), inputs, KEY)
     scores, cut = (np.load(inputs[of] / "scores.npy") if of in inputs else None for of in ("scores", "cut"))
-    picks = select(config, n, examples.labels, arrays, scores, cut)
+    weights = None
+    if "heldout" in inputs:
+        outcomes = np.load(inputs["heldout"] / "outcomes.npz")
+        heldout = Examples(inputs["examples"], "validation").labels[outcomes["ids"]]
+        weights = recall_weights(outcomes["prediction"], heldout, len(examples.classes))
+    picks = select(config, n, examples.labels, arrays, scores, cut, weights)
     subset = subset_of(config, picks, examples.labels, examples.fingerprint)
     np.save(work / "ids.npy", subset.ids)
     if subset.classes is not None:
@@ -74,11 +80,13 @@ def select(
     arrays: dict[str, Any],
     scores: np.ndarray | None = None,
     cut: np.ndarray | None = None,
+    class_weights: np.ndarray | None = None,
 ) -> Picks:
     """Cut off the hardest, share the budget out over classes if the method wants that, and pick.
 
     n: examples, or classes where the method is about classes. arrays: the selector's, by parameter. scores: one of
-    each of n; cut: what the cut goes by. The budget counts from all n, so a cut does not make the subset smaller.
+    each of n; cut: what the cut goes by; class_weights: (classes,), what quota="drop" shares the budget out by. The
+    budget counts from all n, so a cut does not make the subset smaller.
     """
     count = budget(config.prune_ratio, n)
     pick = _picker(config, n, arrays, scores)
@@ -93,6 +101,10 @@ def select(
         return pick(pool, count)
     sizes = np.bincount(labels[pool])
     weights = sizes if config.quota == "proportional" else np.ones(len(sizes))
+    if config.quota == "drop":
+        if class_weights is None:
+            raise ConfigError("method.quota", "drop", "proportional or equal: no surrogate and held-out examples here")
+        weights = class_weights[: len(sizes)]
     shares = quotas(sizes, count, weights)
     picks = [pick(pool[labels[pool] == c], int(share)) for c, share in enumerate(shares) if share]
     joined = None if picks[0][1] is None else np.concatenate([w for _, w in picks if w is not None])

@@ -17,6 +17,7 @@ from dataprune.selectors.ranked import (
     per_class,
     random,
     random_stratified,
+    recall_weights,
     top,
 )
 
@@ -191,3 +192,13 @@ def test_scores_of_two_axes_are_refused():
 def test_a_seed_is_not_a_generator(call):
     with pytest.raises(ConfigError, match=r"rng=3: expected a numpy Generator: numpy.random.default_rng\(seed\)"):
         call(3)
+
+
+def test_recall_weights_are_what_is_missed_of_each_class():
+    labels = np.array([0, 0, 0, 0, 1, 1, 3, 3])
+    predictions = np.array([0, 0, 0, 1, 1, 1, 0, 0])
+    # class 2 has no held-out examples: the mean recall of the others, (3/4 + 1 + 0) / 3
+    np.testing.assert_allclose(recall_weights(predictions, labels, 4), [0.25, 0, 1 - 1.75 / 3, 1])
+    assert recall_weights(labels, labels, 4).tolist() == [1, 1, 1, 1], "nothing missed: equal quotas"
+    with pytest.raises(ConfigError, match="labels"):
+        recall_weights(np.zeros(0, int), np.zeros(0, int), 4)
