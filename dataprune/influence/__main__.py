@@ -11,6 +11,7 @@ extrapolate    predicted against measured outcomes of unseen subsets
 import argparse
 import csv
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,11 @@ def main(words: list[str] | None = None) -> int:
     args = parser.parse_args(words)
     try:
         experiment = Experiment.open(args.store, args.outcome, args.half)
-        return args.run(experiment, args)
+        with warnings.catch_warnings(record=True) as caught:
+            code = args.run(experiment, args)
+        for text in dict.fromkeys(str(warning.message) for warning in caught):
+            print(f"note: {text}", file=sys.stderr)
+        return code
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
