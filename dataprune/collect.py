@@ -1,5 +1,6 @@
 """From a finished job to its row in the influence store."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from dataprune.errors import ConfigError
 from dataprune.store import Store, fingerprint, write_json
 from dataprune.store.outcomes import OutcomeStore
 
+COSTS = "costs.jsonl"  # what each model took
 SCHEMA = {"p_true": "float32", "margin": "float32", "prediction": "int32"}
 
 
@@ -44,6 +46,9 @@ def collect(cfg: Config, row: dict[str, Any]) -> None:
         write_json(store.root / "names.json", {"units": names, "targets": target.classes, "level": cfg.method.level})
     outcomes = np.load(results / "evaluate" / keys["target_result"] / "outcomes.npz")
     store.write(int(select["model"]), mask, {key: outcomes[key] for key in SCHEMA})
+    spent = {"model": int(select["model"]), "seconds": row["cost"]["total_s"], "images": row["cost"]["images_seen"]}
+    with open(store.root / COSTS, "a") as file:  # a line is one write: parallel jobs do not mix
+        file.write(json.dumps(spent) + "\n")
 
 
 def experiment_of(cfg: Config, source: str, target: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.index import stamp
 from dataprune.stages.score import FILLED as FROM_FILE
+from dataprune.stages.score import cost_of
 from dataprune.stages.select import FILLED
 from dataprune.store import Result, Store, describe
 from dataprune.targets import parameters
@@ -189,7 +190,7 @@ def score(
     inputs: dict[str, Result | str | None] = {name: known.get(name) for name in roles}
     path = method.path if "path" in parameters(function["_target_"]).names else None
     if path is not None:
-        inputs["files"] = digest([Path(path)])
+        inputs["files"] = digest([Path(path), *filter(None, [cost_of(path)])])
     return stage("score", ScoreConfig(function, arrays, path), role, **inputs)
 
 

@@ -65,11 +65,14 @@ def cost(results: dict[str, Result], built: set[str]) -> dict[str, Any]:
             "transfer_s": ["adapted"],
         }.items()
     }
+    elsewhere = results["scores"].facts if "scores" in results else {}
+    ledger["score_s"] += elsewhere.get("elsewhere_seconds", 0.0)
     ledger = {name: round(value, 3) for name, value in ledger.items()}
     ledger["total_s"] = round(sum(ledger.values()), 3)
     ledger["images_seen"] = results["model"].facts["images_seen"] if "model" in results else 0
     surrogates = [result for role, result in results.items() if role.partition(".")[0] == "surrogate"]
     ledger["surrogate_images"] = sum(result.facts["images_seen"] for result in surrogates)
+    ledger["surrogate_images"] += elsewhere.get("elsewhere_images", 0)
     ledger["shared"] = sorted(results.keys() - built)
     return ledger
 

@@ -20,6 +20,8 @@ from dataprune.errors import ConfigError
 from dataprune.influence.analysis import OUTCOMES, Experiment, strongest
 from dataprune.scores.influence import mean_influence
 from dataprune.selectors.classes import removal_order
+from dataprune.stages.score import COST
+from dataprune.store import write_json
 
 STABLE = 0.5  # split-half correlation below which a counterfactual is not worth its cost (spec of the experiment)
 
@@ -71,6 +73,7 @@ def _estimate(experiment: Experiment, args: argparse.Namespace) -> int:
     np.save(out / "error.npy", experiment.error.astype(np.float32))
     np.save(out / "mean_influence.npy", mean)
     np.save(out / "order.npy", order)
+    write_json(out / COST, experiment.cost)
     counts, stability = experiment.stability()
     units = experiment.names["units"]
     with open(out / "classes.csv", "w", newline="") as file:
@@ -85,6 +88,10 @@ def _estimate(experiment: Experiment, args: argparse.Namespace) -> int:
     if undefined:
         print(f"{undefined} units were in all models or in none: undefined, ordered as neutral")
     verdict = "enough for a counterfactual" if stability[-1] >= STABLE else f"below {STABLE}: train more models"
+    spent = experiment.cost
+    print(
+        f"the models took {spent['seconds']:,.0f} s and {spent['images']:,} images; rows that use the scores count them"
+    )
     print(f"split-half rank correlation {stability[-1]:.2f}: {verdict}")
     print(f"report: {path}\norder (most harmful first): {out / 'order.npy'}\nscores: {out / 'mean_influence.npy'}")
     return 0

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dataprune.collect import COSTS
 from dataprune.data.examples import half_of
 from dataprune.errors import ConfigError
 from dataprune.scores.datamodels import extrapolate, ridge
 from dataprune.scores.influence import influence, influence_error, mean_influence, split_half
+from dataprune.store import read_lines
 from dataprune.store.outcomes import OutcomeStore
 
 OUTCOMES = ("p_true", "margin", "correct")
@@ -70,6 +72,13 @@ class Experiment:
     def names(self) -> dict[str, list[str]]:
         """Names of the `units` (source classes or examples) and of the `targets`' classes."""
         return json.loads((self.store.root / "names.json").read_text())
+
+    @cached_property
+    def cost(self) -> dict[str, float]:
+        """What these models took: wall `seconds` and `images` trained on; a model that was repeated counts once."""
+        spent = {line["model"]: line for line in read_lines(self.store.root / COSTS)}
+        there = [spent[model] for model in self.models.tolist() if model in spent]
+        return {"seconds": sum(s["seconds"] for s in there), "images": sum(s["images"] for s in there)}
 
     @cached_property
     def influence(self) -> np.ndarray:

@@ -97,6 +97,17 @@ def test_estimate_writes_order_scores_and_report(store, tmp_path, capsys):
     assert "Influence of source classes" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_the_rows_of_a_counterfactual_count_what_the_models_took(jobs, tmp_path):
+    influence = [f"run.influence.store={jobs.folder / 'influence'}", "run.influence.models=6"]
+    rows = [jobs.run("method=random_halves", f"method.select.model={m}", *influence)[0] for m in (0, 1, 2, 3, 4, 4)]
+    assert main(["estimate", str(jobs.folder / "influence"), "-o", str(tmp_path / "out")]) == 0
+    path = f"method.path={tmp_path / 'out' / 'mean_influence.npy'}"
+    (row,) = jobs.run("method=influence", path, "evaluate.half=second")
+    spent = sum(r["cost"]["total_s"] for r in rows[:4]) + rows[5]["cost"]["total_s"]  # model 4 ran twice: its last time
+    assert row["cost"]["score_s"] == pytest.approx(spent, abs=0.05)
+    assert row["cost"]["surrogate_images"] == sum(r["cost"]["images_seen"] for r in rows[:5])
+
+
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
