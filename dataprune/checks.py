@@ -52,6 +52,8 @@ def check_functions(cfg: Config) -> None:
 
 def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     """Raise a ConfigError if the method cannot run: no selector, unknown arrays, or arrays that nobody records."""
+    if method.trains_on == "nothing" and cfg.target is None and key == "method":
+        raise ConfigError("target", None, f"a target: {method.name} learns from it alone")
     if method.trains_on != "subset":
         return
     if method.select is None:

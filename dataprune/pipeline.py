@@ -69,6 +69,7 @@ def experiments(cfg: Config) -> list[tuple[str, Config]]:
         (name if target is None or target is cfg.target else f"{name}.{target.name}", single)
         for target, others in targets
         for name, method in named.items()
+        if target is not None or method.trains_on != "nothing"  # without a target there is nothing to learn
         for single in [effective(replace(cfg, method=method, baselines={}, target=target, others=others))]
     ]
 

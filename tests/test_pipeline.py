@@ -340,3 +340,10 @@ def test_drop_gives_more_to_classes_that_the_surrogate_recalls_badly(jobs, tmp_p
 def test_drop_needs_examples_that_the_surrogate_has_not_seen(jobs):
     with pytest.raises(ConfigError, match=r"method\.quota='drop'.*no validation split"):
         jobs.run("method=drop")
+
+
+def test_without_a_target_no_source_means_nothing_to_learn(jobs):
+    words = ["baselines=standard", "target=none", "method=random_classes", "surrogate.epochs=1"]
+    assert "scratch" not in {row["method"] for row in jobs.run(*words)}
+    with pytest.raises(ConfigError, match=r"target=None: expected a target: scratch"):
+        jobs.run("method=scratch", "target=none")

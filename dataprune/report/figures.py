@@ -15,6 +15,7 @@ from dataprune.report.tables import BASELINES
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C564B", "#5F9E3F", "#222222")
 MARKERS = "osD^vPX*<>"
 GREY = "#777777"
+MOST_LABELS = 40  # points of a plot that get a number each
 Look = dict[str, tuple[str, str]]  # method -> (colour, marker)
 
 STYLE: Any = {
@@ -42,7 +43,8 @@ def styles(methods: Sequence[str]) -> Look:
     chosen = {"random": (GREY, "o"), "random_classes": (GREY, "s"), "random_stratified": ("#aaaaaa", "d")}
     chosen |= {"short_full": ("black", "x"), "rs2": ("black", "+")}
     rest = [m for m in methods if m not in chosen and m not in BASELINES]
-    return chosen | {m: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, m in enumerate(rest)}
+    n = len(COLOURS)  # beyond that a colour comes again with another marker
+    return chosen | {m: (COLOURS[i % n], MARKERS[(i + 3 * (i // n)) % len(MARKERS)]) for i, m in enumerate(rest)}
 
 
 @matplotlib.rc_context(STYLE)
@@ -60,10 +62,13 @@ def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
             side = "center" if len(heights) < 2 else "bottom" if heights[name] == max(heights.values()) else "top"
             axes.annotate(label, (1.005, mean), xycoords=("axes fraction", "data"), va=side, fontsize=9)
     methods = [m for m in dict.fromkeys(part.method) if m not in BASELINES]
+    ratios = np.unique(part[part.method.isin(methods)].prune_ratio)
+    # error bars of equal ratios stand beside each other, within a third of the way to the next ratio
+    apart = min(0.006, np.diff(ratios, append=2).min() / 3 / max(1, len(methods)))
     for i, method in enumerate(methods):
         lines = part[part.method == method].sort_values("prune_ratio")
         colour, marker = look[method]
-        shift = (i - (len(methods) - 1) / 2) * 0.006  # error bars of equal ratios stand beside each other
+        shift = (i - (len(methods) - 1) / 2) * apart
         axes.errorbar(
             lines.prune_ratio + shift,
             lines.accuracy * 100,
@@ -77,7 +82,7 @@ def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
             linestyle="--" if look[method][0] in (GREY, "#aaaaaa", "black") else "-",
             label=method.replace("_", " "),
         )
-    axes.set_xticks(sorted(part[~part.method.isin(BASELINES)].prune_ratio.unique()))
+    axes.set_xticks(ratios)
     axes.set_xlabel("prune ratio (fraction of examples or classes removed)")
     axes.set_ylabel("accuracy, %")
     figure.legend(loc="outside lower center", ncols=min(4, max(1, len(methods))), fontsize=9)
@@ -105,7 +110,7 @@ def accuracy_by_cost(part: pd.DataFrame, look: Look) -> Figure:
             label=method.replace("_", " "),
         )
         for line in lines.itertuples():
-            if method not in BASELINES:
+            if method not in BASELINES and len(part) <= MOST_LABELS:
                 axes.annotate(
                     f"{line.prune_ratio:g}", (line.total_s, line.accuracy * 100), (6, 4), textcoords="offset points",
                     fontsize=8, color=colour,
@@ -114,7 +119,8 @@ def accuracy_by_cost(part: pd.DataFrame, look: Look) -> Figure:
     axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
     axes.xaxis.set_minor_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}" if v < 1e4 else ""))
     axes.tick_params(axis="x", which="minor", labelsize=8)
-    axes.set_xlabel("total seconds, the surrogate run included (numbers at the points: prune ratio)")
+    labelled = " (numbers at the points: prune ratio)" if len(part) <= MOST_LABELS else ""
+    axes.set_xlabel(f"total seconds, the surrogate run included{labelled}")
     axes.set_ylabel("accuracy, %")
     figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     return figure
