@@ -84,9 +84,9 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
 
     known: dict[str, Result | None] = {"examples": source, "target": target}
     known |= {f"target.{name}": data for name, data in others.items()}
-    known |= look_at_data(stage, cfg, known)
     subset = None
-    if method.trains_on == "subset" and cfg.prune_ratio > 0:
+    if prunes(cfg):
+        known |= look_at_data(stage, cfg, known)
         if method.score:
             known["scores"] = score(stage, method.score, method, known, "scores")
         if method.runs > 1:
@@ -250,6 +250,14 @@ def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Resul
         inputs = {"examples": known["examples"], "order": stage("select", largest, "order", **inputs)}
         config = replace(config, function=PREFIX, arrays={"order": "order"}, cut_fraction=0.0, seed=0)
     return stage("select", config, "subset", **inputs)
+
+
+def prunes(cfg: Config) -> bool:
+    """Whether anything is selected: not at ratio 0, unless the selector does not look at it (a list of classes)."""
+    method = cfg.method
+    if method.trains_on != "subset" or method.select is None:
+        return False
+    return cfg.prune_ratio > 0 or {"budget", "k"}.isdisjoint(parameters(method.select["_target_"]).names)
 
 
 def cut_fraction(cfg: Config) -> float:

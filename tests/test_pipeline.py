@@ -347,3 +347,13 @@ def test_without_a_target_no_source_means_nothing_to_learn(jobs):
     assert "scratch" not in {row["method"] for row in jobs.run(*words)}
     with pytest.raises(ConfigError, match=r"target=None: expected a target: scratch"):
         jobs.run("method=scratch", "target=none")
+
+
+def test_nothing_is_scored_at_ratio_zero(jobs):
+    (row,) = jobs.run("method=forgetting", "prune_ratio=0")
+    assert set(row["keys"]) == {"source", "target", "model", "source_result", "adapted", "target_result"}
+
+
+def test_a_list_of_classes_is_kept_whatever_the_ratio_says(jobs):
+    (row,) = jobs.run("method=handpicked", "method.select.classes=[3,5]", "prune_ratio=0")
+    assert row["kept"] == 12
