@@ -129,9 +129,13 @@ def _in_processes(work: Path, run: RunConfig) -> dict[str, Any]:
 
 
 def _die_with_parent() -> None:
-    """In the child, before it starts: ask Linux for SIGTERM when the parent is gone (a kill -9 must free the GPUs)."""
+    """In a child: ask Linux to kill it when its parent is gone, so that a killed driver frees its devices at once.
+
+    SIGKILL, not SIGTERM: at a second SIGTERM torchrun leaves its closing half done and waits for ever for its log
+    readers. The checkpoint of the last epoch is what the next run goes on from.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
 
 
 class Following:
@@ -169,6 +173,7 @@ class Following:
 
 def main(work: Path) -> None:
     """What each worker process runs; process 0 leaves the stage's facts."""
+    _die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     import torch  # only workers need it here
     import torch.distributed as dist

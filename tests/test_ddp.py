@@ -64,6 +64,10 @@ def test_workers_end_with_their_driver_and_the_next_run_goes_on(tmp_path):
     wait_for(lambda: "going on after epoch" in (tmp_path / "log1.txt").read_text())
     os.killpg(again.pid, signal.SIGTERM)
     again.wait(60)
+    end = time.monotonic() + 30
+    while workers() and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not workers(), "nor may torchrun stay behind"
 
 
 def test_the_batch_size_is_global_and_must_divide(jobs):
