@@ -138,27 +138,27 @@ class Known:
             hashes |= {name: (tuple(row), digest.tobytes()) for name, row, digest in rows if row[0] >= 0}
         return cls(root, hashes)
 
-    def unchanged(self, path: Path) -> bytes | None:
-        """The file's hash if it has the size and times of when it was made; None = it must be read."""
-        name, status = self._look(path)
+    def unchanged(self, path: Path, name: str) -> bytes | None:
+        """The hash of the file called `name` below the root, if it has the size and times of when that was made; None =
+        it must be read."""
+        status = self._look(path, name)
         there = self.hashes.get(name)
         return there[1] if there is not None and there[0] == status else None
 
-    def by_size(self, path: Path) -> bytes:
+    def by_size(self, path: Path, name: str) -> bytes:
         """A hash of the file's name and size, for data sets whose content is declared by them."""
-        name, status = self._look(path)
+        status = self._look(path, name)
         # a status that no file has: what was not read must not pass for a content hash later
         self.status[name] = (-1, 0, 0)
         return hashlib.sha256(f"stat {name} {status[0]}".encode()).digest()
 
-    def _look(self, path: Path) -> tuple[str, tuple[int, ...]]:
-        assert self.root is not None
-        name, at = path.absolute().relative_to(self.root).as_posix(), path.stat()
+    def _look(self, path: Path, name: str) -> tuple[int, ...]:
+        at = os.stat(path)
         status = (at.st_size, at.st_mtime_ns, at.st_ctime_ns)
         # what changed just now may change again within one tick of the clock that its times come from
         settled = max(status[1:]) + SETTLED < time.time_ns()
         self.status[name] = status if settled else (-1, 0, 0)
-        return name, status
+        return status
 
     def write(self, export: Path, root: Path | None, split: str, files: list[str]) -> None:
         """Leave in `export` where the files lie and the status that their hashes belong to."""
