@@ -303,7 +303,8 @@ def stripped(source: bytes) -> str:
             said = words[statement:]
             if kind == "NEWLINE" and said and all(word[0] == "S" for word in said):  # a string that nobody uses
                 del words[statement:]
-            words.append(kind)
+            else:
+                words.append(kind)
             statement = len(words)
         else:
             words.append("." + token.string)

@@ -41,7 +41,10 @@ class Jobs:
 
     def config(self, *overrides):
         """The typed config of a tiny job with these overrides."""
-        base = [word for word in TINY if not ("target=none" in overrides and word.startswith("transfer"))]
+        foreign = ["transfer"] * ("target=none" in overrides) + ["source.reader"] * any(
+            word.startswith("source=") for word in overrides
+        )
+        base = [word for word in TINY if not word.startswith(tuple(foreign))]
         with initialize_config_dir(str(entry.here("conf")), version_base="1.3"):
             return typed(compose("config", [*base, f"run.store={self.store}", *overrides]))
 
