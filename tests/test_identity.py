@@ -179,7 +179,7 @@ def test_pictures_that_break_off_are_named_before_anything_is_trained(jobs, tmp_
         path = a / "train" / "light" / f"{i}.jpg"
         path.write_bytes(path.read_bytes()[:-8])
         Image.open(path).verify()  # which is what passes them
-    expected = rf"6 unreadable images in train \(train/light/0\.jpg.*4\.jpg\).*remove or replace"
+    expected = r"6 unreadable images in train \(train/light/0\.jpg.*4\.jpg\).*remove or replace"
     with pytest.raises(ConfigError, match=expected):
         jobs.run(*PICTURES, f"source.path={a}", f"source.storage={storage}")
     assert not list(jobs.store.glob("index/*"))
