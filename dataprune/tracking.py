@@ -28,7 +28,7 @@ class Tracker:
         self.lines: dict[tuple[str, int], dict[str, Any]] = {}
         self.wandb: Any = None
         if cfg.run.logger == "wandb":
-            name = _name(cfg, {"seed": cfg.seed})
+            name = _name(cfg.method.name, cfg.prune_ratio, {"seed": cfg.seed})
             tags = [cfg.method.name, cfg.source.name, cfg.target.name if cfg.target else "no target"]
             self.wandb = start_wandb(cfg.run.wandb, folder, sweep, name, tags, dataclasses.asdict(cfg))
 
@@ -49,11 +49,12 @@ class Tracker:
         """
         (self.folder / "rows.json").write_text(json.dumps(rows, indent=1))
         if self.wandb is not None:
-            identity = rows[0]["identity"]
-            self.wandb.name = f"{_name(self.cfg, rows[0]['seeds'])} {identity[:DIGITS]}"
-            self.wandb.tags = (*(self.wandb.tags or ()), identity)
-            self.wandb.config.update({"identity": identity, "effective": rows[0]["config"], "seeds": rows[0]["seeds"]})
-            self.wandb.summary.update(_flat(rows[0]))
+            row = rows[0]
+            name = _name(row["method"], row["prune_ratio"], {"seed": row["seed"]} | row["seeds"])
+            self.wandb.name = f"{name} {row['identity'][:DIGITS]}"
+            self.wandb.tags = (*(self.wandb.tags or ()), row["identity"])
+            self.wandb.config.update({"identity": row["identity"], "effective": row["config"], "seeds": row["seeds"]})
+            self.wandb.summary.update(_flat(row))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -95,10 +96,10 @@ def start_wandb(
     return run
 
 
-def _name(cfg: Config, seeds: dict[str, int]) -> str:
+def _name(method: str, ratio: float, seeds: dict[str, int]) -> str:
     """Return `method ratio seed 0`, with the other seeds where they are not the same."""
-    others = [f"{name} {value}" for name, value in sorted(seeds.items()) if name != "seed" and value != cfg.seed]
-    return " ".join([f"{cfg.method.name} {cfg.prune_ratio:g} seed {cfg.seed}", *others])
+    others = [f"{name} {value}" for name, value in sorted(seeds.items()) if value != seeds["seed"]]
+    return " ".join([f"{method} {ratio:g} seed {seeds['seed']}", *others])
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

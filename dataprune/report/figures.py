@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dataprune.report.lines import BASELINES
 
@@ -98,10 +99,9 @@ def accuracy_by_cost(part: pd.DataFrame, look: Look, cost: str = "device_s") -> 
                     textcoords="offset points", fontsize=8, color=look[label][0],
                 )  # fmt: skip
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: _number(v)))
-    few = part[cost].max() < 30 * part[cost].min()  # within a decade or so the major ticks alone say little
-    axes.xaxis.set_minor_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: _number(v) if few else ""))
-    axes.tick_params(axis="x", which="minor", labelsize=8)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e+", "e")))
+    axes.xaxis.set_minor_locator(NullLocator())
     labelled = " (numbers at the points: prune ratio)" if len(part) <= MOST_LABELS else ""
     axes.set_xlabel(f"{COST_NAMES[cost]}, the surrogate's included{labelled}")
     axes.set_ylabel("accuracy, %")
@@ -144,11 +144,6 @@ def _legend(figure: Figure, labels: Sequence[str]) -> None:
     """Put the legend below the plot, in as many columns as the longest label leaves room for."""
     columns = max(1, min(4, len(labels), 110 // (8 + max(map(len, labels)))))
     figure.legend(loc="outside lower center", ncols=columns, fontsize=9)
-
-
-def _number(value: float) -> str:
-    """Return a number on an axis: 0.5, 20, 3e+12."""
-    return f"{value:g}"
 
 
 @matplotlib.rc_context(STYLE)

@@ -21,7 +21,8 @@ h1 { font-size: 1.6em; margin-bottom: 0 } h2 { font-size: 1.25em; margin-top: 2e
 h3 { font-size: 1.05em; margin: 1.4em 0 .3em } p.note { color: #555; font-size: .92em; max-width: 75ch }
 table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; margin: .8em 0 }
 th, td { text-align: right; padding: .22em .8em; border-bottom: 1px solid #eee } th { border-bottom: 2px solid #bbb }
-th:first-child, td:first-child { text-align: left } tr.group td { border-top: 2px solid #ccc }
+td { white-space: nowrap }
+th:first-child, td:first-child { text-align: left; white-space: normal } tr.group td { border-top: 2px solid #ccc }
 tr.baseline td { color: #666; font-style: italic } .figures { display: flex; flex-wrap: wrap; gap: 1em }
 svg, img { max-width: 100%; height: auto } code { background: #f4f4f4; padding: .1em .3em }
 """
@@ -73,7 +74,7 @@ class Page:
     def _path(self, name: str) -> Path:
         """A file name of this section that no picture has yet: names may differ in what file names cannot show."""
         words = " ".join([name, *dict.fromkeys(word for word in self.section if word != "-")])
-        stem = re.sub("[^a-z0-9.=]+", "_", words.lower()).strip("_")[:LONGEST]
+        stem = re.sub("[^a-z0-9.]+", "_", words.lower()).strip("_")[:LONGEST]
         paths = (self.folder / f"{stem}{'' if i == 1 else f'_{i}'}.png" for i in itertools.count(1))
         return next(path for path in paths if path not in self.pictures)
 

@@ -7,7 +7,6 @@ import pandas as pd
 
 from dataprune.report import figures, tables
 from dataprune.report.cautions import cautions
-from dataprune.report.compare import without_random
 from dataprune.report.page import Page
 from dataprune.report.published import Published, published
 
@@ -86,11 +85,8 @@ def _show_comparison(page: Page, part: pd.DataFrame, compared: pd.DataFrame) -> 
         ),
     )
     page.note(TESTS)
-    alone = dict.fromkeys(
-        f"{line.label} at {line.prune_ratio:g}" for line in without_random(part, compared).itertuples()
-    )
-    if alone:
-        page.note(f"Without a random line of the same data, recipes, level and ratio: {', '.join(alone)}.")
+    for note in tables.no_random(part, compared):
+        page.note(note)
 
 
 def _tested(line: pd.Series) -> tuple[str, str, str]:

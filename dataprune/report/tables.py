@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dataprune.report.cautions import cautions
+from dataprune.report.compare import without_random
 from dataprune.report.lines import COSTS, LINE, SECTION, sections
 
 TRANSFER = {"head": "linear probe", "all": "all weights finetuned"}
@@ -58,6 +59,15 @@ def where(section: tuple[str, ...]) -> str:
     return f"{source}{towards}; network {model}"
 
 
+def no_random(part: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """Return a note on the lines that prune, but have no random line to be compared with."""
+    alone = dict.fromkeys(
+        f"{line.label} at {line.prune_ratio:g}" for line in without_random(part, compared).itertuples()
+    )
+    words = "Without a random line of the same data, recipes, level and ratio"
+    return [f"{words}: {', '.join(alone)}."] if alone else []
+
+
 def printed(table: pd.DataFrame, summed: pd.DataFrame, compared: pd.DataFrame) -> str:
     """Return all sections for a terminal: lines, notes, and how they stand beside random selection."""
     parts, tests = dict(sections(table)), dict(sections(compared))
@@ -71,7 +81,7 @@ def csv_table(summed: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
     return whole.assign(unknown=[" ".join(stages) for stages in whole.unknown])
 
 
-def _section(name: tuple[str, ...], part: pd.DataFrame, summed: pd.DataFrame, tests: pd.DataFrame | None) -> str:
+def _section(name: tuple[str, ...], lines: pd.DataFrame, summed: pd.DataFrame, tests: pd.DataFrame | None) -> str:
     width = max(NARROWEST, *(len(called(line)) + 1 for line in summed.itertuples()))
     whole, apart = summed[~summed.classes_only], summed[summed.classes_only]
     blocks = [where(name)]
@@ -79,9 +89,9 @@ def _section(name: tuple[str, ...], part: pd.DataFrame, summed: pd.DataFrame, te
         blocks += _lines(whole, width)
     if len(apart):
         blocks += ["", CLASSES_ONLY, *_lines(apart, width)]
-    blocks += [f"note: {note}" for note in cautions(part, summed)]
+    blocks += [f"note: {note}" for note in cautions(lines, summed)]
     if tests is not None:
-        blocks += _verdicts(tests, width)
+        blocks += _verdicts(tests, width) + no_random(lines, tests)
     return "\n".join(blocks)
 
 

@@ -53,7 +53,7 @@ def d2(gamma, accuracy=0.9, **changes):
     select = {"select": {"_target_": "dataprune.selectors.graph.message_passing", "gamma": gamma, "k": 5}}
     config = {"method": select, "surrogate": {"epochs": 8}} | changes.pop("config", {})
     keys = {"source": "5a", "surrogate": "6a", "subset": "6b", "model": "6c"}
-    return row("d2", accuracy, config=config, **({"keys": keys} | changes))
+    return row(accuracy=accuracy, config=config, **({"method": "d2", "keys": keys} | changes))
 
 
 def full(accuracy=0.95, **changes):
