@@ -112,7 +112,7 @@ def test_a_sweep_shares_reports_and_goes_on_after_a_bad_job(jobs):
     text = report.read_text()
     assert "label_mapping" in text
     assert not re.search(r"(src|href)=.?http|url\(.?http|<script", text), "self-contained: nothing is fetched"
-    for name in ("table.csv", "accuracy_by_ratio_glyphs_digits_cnn_depth_3_norm_batch_width_4.png"):
+    for name in ("table.csv", "accuracy_by_ratio_glyphs_digits_cnn_depth_3_norm_batch_width_4_head.png"):
         assert (report.parent / name).exists()
     assert f"report: {report.relative_to(jobs.folder)}" in ran.stdout
 
