@@ -27,6 +27,7 @@ from dataprune.config import (
 )
 from dataprune.data.foreign_dynamics import digest, look
 from dataprune.launch import Follow, obtain, recipe_of
+from dataprune.ratios import around, fraction_at
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
@@ -38,6 +39,7 @@ from dataprune.store import Result, Store, describe
 from dataprune.targets import parameters
 
 log = logging.getLogger(__name__)
+BY_RATIO = "method.cut.by_prune_ratio"
 PREFIX = {"_target_": "dataprune.selectors.ranked.prefix"}
 
 
@@ -93,8 +95,11 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
             known["scores"] = averaged(stage, cfg, known)
         if others:
             known["scores"] = combined(stage, method, known, others)
-        if cut_fraction(cfg):
+        if fraction := cut_fraction(cfg):
             assert method.cut is not None
+            ends = around(method.cut.by_prune_ratio, cfg.prune_ratio, BY_RATIO) or (0, 0)
+            if ends[0] < ends[1]:
+                log.info("%s: %g of the examples, between its entries for %g and %g", BY_RATIO, fraction, *ends)
             known["cut"] = score(stage, method.cut.score, method, known, "cut")
         subset = select(stage, cfg, known)
 
@@ -103,7 +108,8 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     else:
         model = train(stage, pretraining(cfg, source), "model", examples=source, subset=subset)
         classes_only = subset if method.level == "class" else None
-        stage("evaluate", cfg.evaluate, "source_result", model=model, examples=source, subset=classes_only)
+        whole = replace(cfg.evaluate, half="all")  # `half` is of the target
+        stage("evaluate", whole, "source_result", model=model, examples=source, subset=classes_only)
 
     if target is not None:
         adapted = train(stage, transferring(cfg), "adapted", examples=target, init=model)
@@ -263,7 +269,7 @@ def prunes(cfg: Config) -> bool:
 def cut_fraction(cfg: Config) -> float:
     """Fraction of the examples that leaves before the selection, at this prune ratio."""
     cut = cfg.method.cut
-    return 0.0 if cut is None else cut.by_prune_ratio.get(cfg.prune_ratio, cut.fraction)
+    return 0.0 if cut is None else fraction_at(cut.fraction, cut.by_prune_ratio, cfg.prune_ratio, BY_RATIO)
 
 
 def effective(cfg: Config) -> Config:

@@ -37,5 +37,5 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.getcwd())  # a user's own selectors are found wherever the program is installed
+    sys.path.append(os.getcwd())  # a user's own selectors are found wherever the program is installed, and hide nothing
     sys.exit(main())
