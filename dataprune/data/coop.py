@@ -23,7 +23,8 @@ def read(path: str, split: str, images: str = "") -> Dataset:
 
     path: folder of the data set; split: the split file in it; images: the folder below it that image paths start from.
     Raises ConfigError for labels that are not 0 to classes - 1, a label with two names, an image in two splits, and
-    images that are missing or not below `path` (how many, and the first five). Training takes `train` alone, as DP4TL's does.
+    images that are missing or not below `path` (how many, and the first five). Training takes
+    `train` alone, as DP4TL's does.
     """
     root, file = Path(path), Path(path) / split
     found = _json(file)
