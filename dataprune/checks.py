@@ -7,12 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from hydra.utils import get_method
-
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.data.foreign_dynamics import look
 from dataprune.errors import ConfigError
+from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.score import FILLED as FROM_FILE
@@ -20,7 +18,6 @@ from dataprune.stages.select import FILLED
 from dataprune.store import Result
 from dataprune.targets import check_exists, check_target, parameters
 
-PER_EPOCH = ("p_true", "margin", "error", "correct")
 MADE_OF = {"p_mean": "p_true", "doubt": "p_true", "probabilities_by_epoch": "probabilities"}  # of recorded quantities
 
 
@@ -102,8 +99,7 @@ def check_arrays(cfg: Config, method: MethodConfig, function: dict[str, Any], ke
             raise ConfigError(where, array, "a surrogate that is trained here: surrogate.checkpoint has no dynamics")
         if array == "probabilities_by_epoch" and not surrogate.record.probabilities:
             raise ConfigError("surrogate.record.probabilities", False, f"true: {where} asks for them")
-    if arrays and set(arrays.values()) <= set(PER_EPOCH) and epochs:
-        rehearse(function, arrays, epochs, key)
+    rehearse(function, arrays, key, level=method.level, epochs=epochs, prune_ratio=cfg.prune_ratio)
 
 
 def check_foreign(path: str, array: str, where: str) -> int | None:
@@ -130,20 +126,6 @@ def check_path(method: MethodConfig, key: str) -> None:
             raise ConfigError(f"{key}.path", method.path, expected)
     if method.path is not None and not reads:
         raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
-
-
-def rehearse(function: dict[str, Any], arrays: dict[str, str], epochs: int, key: str) -> None:
-    """Call a score function on two made-up examples with as many epochs as the surrogate will train.
-
-    A window that is longer than the training is found now, not after it.
-    """
-    constants = {k: v for k, v in function.items() if k != "_target_"}
-    values = np.linspace(0.2, 0.8, 2 * epochs, dtype=np.float32).reshape(epochs, 2)
-    made_up = {name: values > 0.5 if array == "correct" else values for name, array in arrays.items()}
-    try:
-        get_method(function["_target_"])(**made_up, **constants)
-    except ConfigError as error:
-        raise error.under(key) from None
 
 
 def check_data(cfg: Config, source: Result, targets: dict[str, Result | None]) -> None:
