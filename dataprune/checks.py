@@ -3,13 +3,15 @@
 They read source text (dataprune.targets) and import nothing heavy, so that a mistake answers in about a second.
 """
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.data.foreign_dynamics import look
-from dataprune.errors import ConfigError
+from dataprune.errors import ConfigError, Shown
+from dataprune.recipe_checks import check_recipe
 from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
@@ -43,6 +45,7 @@ def check_functions(cfg: Config) -> None:
         for part in ("schedule", "momentum"):
             if spec := getattr(recipe, part):
                 check_target(spec, f"{role}.{part}", frozenset({"step", "steps", "per_epoch", "lr"}))
+        check_recipe(recipe, role)
     for key, method in [("method", cfg.method), *((f"baselines.{k}", m) for k, m in cfg.baselines.items())]:
         check_method(cfg, method, key)
 
@@ -129,10 +132,17 @@ def check_path(method: MethodConfig, key: str) -> None:
 
 
 def check_data(cfg: Config, source: Result, targets: dict[str, Result | None]) -> None:
-    """What is known once the data are indexed and before anything is trained: enough examples, channels that agree.
+    """What is known once the data are indexed and before anything is trained: enough classes and examples, channels
+    that agree, recipes that can use these images.
 
     targets: by the key of their config.
     """
+    for key, data in {"source": source, **targets}.items():
+        if data is not None and data.facts["classes"] < 2:
+            raise ConfigError(
+                key, Shown("data of one class"), "two classes or more: with one there is nothing to learn"
+            )
+    check_recipes(cfg, source, targets)
     there = source.facts["channels"]
     for key, target in targets.items():
         if target is not None and target.facts["channels"] != there:
@@ -150,6 +160,39 @@ def check_data(cfg: Config, source: Result, targets: dict[str, Result | None]) -
                 f"{math.floor((1 - n_classes / n) * 1e4) / 1e4} or less: {kept} of {n} examples for {n_classes} classes"
             )
             raise ConfigError("prune_ratio", cfg.prune_ratio, expected)
+
+
+def check_recipes(cfg: Config, source: Result, targets: dict[str, Result | None]) -> None:
+    """Raise a ConfigError if a training cannot use the images or the classes that it will be given."""
+    trained = [("pretrain", cfg.pretrain, source)] if cfg.method.trains_on != "nothing" else []
+    if inputs_asked_for(cfg.method) & {"dynamics", "signals", "gradients", "target_signals", "heldout"}:
+        trained.append(("surrogate", cfg.surrogate, source))
+    trained += [("transfer", cfg.transfer, data) for data in targets.values() if cfg.transfer and data]
+    for role, recipe, data in trained:
+        if recipe.checkpoint is None:
+            check_images(recipe, role, json.loads((data / "header.json").read_text()))
+    # a scratch model has a head of its own
+    reuses = cfg.transfer is not None and cfg.transfer.head == "reuse" and cfg.method.trains_on != "nothing"
+    for key, target in targets.items() if reuses else ():
+        if target is not None and target.facts["classes"] > source.facts["classes"]:
+            outputs, wanted = source.facts["classes"], target.facts["classes"]
+            raise ConfigError("transfer.head", "reuse", f"fresh: {outputs} outputs for the {wanted} classes of {key}")
+
+
+def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None:
+    """Raise a ConfigError if the recipe changes images in a way that those of this header.json do not allow."""
+    augment, in_memory = recipe.augment, header["storage"] == "memory"
+    side = min(header["splits"]["train"]["shape"][:2])
+    if in_memory and augment.random_resized_crop is not None:
+        key = f"{role}.augment.random_resized_crop"
+        raise ConfigError(key, augment.random_resized_crop, "null, or storage=files for these data")
+    if in_memory and recipe.resolution:
+        raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}, or storage=files for these data")
+    if augment.crop_padding and not in_memory:
+        raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, "0, or storage=memory for these data")
+    if augment.crop_padding >= side:
+        expected = f"0 to {side - 1}: below the side of the images"
+        raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, expected)
 
 
 def renamed(method: MethodConfig, function: dict[str, Any]) -> dict[str, str]:

@@ -296,6 +296,7 @@ def typed(composed: DictConfig) -> Config:
     if cfg.others and (cfg.target is None or cfg.run.influence.store is not None):
         why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
         raise ConfigError("others", list(cfg.others), why)
+    check_names(cfg)
     if (cfg.target is None) != (cfg.transfer is None):
         raise ConfigError(
             "target",
@@ -306,6 +307,18 @@ def typed(composed: DictConfig) -> Config:
         why = "without a target there are no halves" if cfg.target is None else "an influence store holds every target"
         raise ConfigError("evaluate.half", cfg.evaluate.half, f"all: {why}")
     return cfg
+
+
+def check_names(cfg: Config) -> None:
+    """Raise a ConfigError if two targets have one name: one of them would stand for both, and their rows be mixed."""
+    names = {} if cfg.target is None else {cfg.target.name: "target.name"}
+    for key, data in cfg.others.items():
+        if cfg.target is not None and key == cfg.target.name:
+            raise ConfigError("others", key, f"another key: the target is called so (+target@others.{key}_2=...)")
+        if data.name in names:
+            expected = f"a name of its own: {names[data.name]} is {data.name} too"
+            raise ConfigError(f"others.{key}.name", data.name, expected)
+        names[data.name] = f"others.{key}.name"
 
 
 def check_ranges(config: Any, key: str = "") -> None:

@@ -7,6 +7,7 @@ up in the store before anything is computed (launch.obtain), so a sweep computes
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from dataprune.config import (
 )
 from dataprune.data.foreign_dynamics import digest, look
 from dataprune.launch import Follow, obtain, recipe_of
+from dataprune.network_checks import check_networks
 from dataprune.ratios import around, fraction_at
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
@@ -83,6 +85,9 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     target = stage("index", cfg.target, "target", files=stamp(cfg.target)) if cfg.target else None
     others = {name: stage("index", data, f"target.{name}", files=stamp(data)) for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
+    stage.before_training = lambda: check_networks(
+        cfg, inputs_asked_for(method) if prunes(cfg) else set(), source, target
+    )
 
     known: dict[str, Result | None] = {"examples": source, "target": target}
     known |= {f"target.{name}": data for name, data in others.items()}
@@ -155,6 +160,7 @@ class Stages:
         self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
         self.results: dict[str, Result] = {}
         self.built: set[str] = set()
+        self.before_training: Callable[[], None] | None = None  # called once, if anything is to be trained or adopted
 
     def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
         """The result of stage `name` with this config and those of the inputs that are not None.
@@ -164,6 +170,9 @@ class Stages:
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
+        if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
+            check, self.before_training = self.before_training, None
+            check()
         result, built = obtain(self.store, recipe, config, results, self.run, role=role, follow=self.follow)
         self.results[role] = result
         if built:

@@ -11,8 +11,8 @@ LAYERS = {  # file or folder -> height; a module may import those that are lower
     "errors": 0, "store": 0, "progress": 0, "config": 0, "ratios": 0, "targets": 0, "launch": 1,
     "scores": 2, "selectors": 2,
     "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "subset": 4,
-    "rehearsal": 3, "stages": 5,
-    "checks": 6, "rows": 6, "collect": 6, "pipeline": 7, "estimate": 8, "export": 8,
+    "rehearsal": 3, "recipe_checks": 4, "stages": 5,
+    "checks": 6, "network_checks": 6, "rows": 6, "collect": 6, "pipeline": 7, "estimate": 8, "export": 8,
     "tracking": 8, "select": 8, "report": 9, "influence": 10, "__main__": 10,
 }  # fmt: skip
 PURE = {"dataprune", "numpy", "numba", "scipy", "faiss", "torch"} | sys.stdlib_module_names - {
