@@ -8,7 +8,7 @@ up in the store before anything is computed (launch.obtain), so a sweep computes
 import json
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dataprune.callables import dotted_paths, is_ours, parameters
-from dataprune.checks import Data, check_data, check_functions, inputs_asked_for, renamed
+from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
 from dataprune.collect import collect
 from dataprune.config import (
     AdoptConfig,
@@ -33,8 +33,11 @@ from dataprune.config import (
 from dataprune.data.content import stamp
 from dataprune.data.examples import Examples
 from dataprune.data.foreign_dynamics import digest, look
+from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.launch import Follow, obtain, recipe_of
+from dataprune.network_checks import check_networks
+from dataprune.ratios import around, fraction_at
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
@@ -46,6 +49,7 @@ from dataprune.streams import number
 from dataprune.subset import Subset
 
 log = logging.getLogger(__name__)
+BY_RATIO = "method.cut.by_prune_ratio"
 PREFIX = {"_target_": "dataprune.selectors.ranked.prefix"}
 
 
@@ -96,6 +100,9 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     target = stage.data(cfg.target, "target") if cfg.target else None
     others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
+    stage.before_training = lambda: check_networks(
+        cfg, inputs_asked_for(method) if prunes(cfg) else set(), source, target
+    )
 
     known: dict[str, Result | None] = {"examples": source.table, "target": target.table if target else None}
     subset = None
@@ -108,8 +115,11 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
             known["scores"] = averaged(stage, cfg, known, seen)
         if others:
             known["scores"] = combined(stage, method, known, others)
-        if cut_fraction(cfg):
+        if fraction := cut_fraction(cfg):
             assert method.cut is not None
+            ends = around(method.cut.by_prune_ratio, cfg.prune_ratio, BY_RATIO) or (0, 0)
+            if ends[0] < ends[1]:
+                log.info("%s: %g of the examples, between its entries for %g and %g", BY_RATIO, fraction, *ends)
             known["cut"] = score(stage, method.cut.score, method, known, "cut")
         subset = select(stage, cfg, known)
 
@@ -120,7 +130,8 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
             check_claim(cfg, source.table, subset)
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
-        stage("evaluate", cfg.evaluate, "source_result", model=model, subset=classes_only, **source.inputs)
+        whole = replace(cfg.evaluate, half="all")  # `half` is of the target
+        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **source.inputs)
 
     if target is not None:
         adapted = train(stage, transferring(cfg), "adapted", target, init=model)
@@ -169,6 +180,7 @@ class Stages:
         self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
         self.results: dict[str, Result] = {}
         self.built: set[str] = set()
+        self.before_training: Callable[[], None] | None = None  # called once, if anything is to be trained or adopted
 
     def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
         """The result of stage `name` with this config and those of the inputs that are not None.
@@ -178,7 +190,10 @@ class Stages:
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
-        check_networks(results.values(), self.named)
+        check_named(results.values(), self.named)
+        if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
+            check, self.before_training = self.before_training, None
+            check()
         result, built = obtain(self.store, recipe, config, results, self.run, role=role, follow=self.follow)
         self.results[role] = result
         if built:
@@ -197,7 +212,7 @@ class Stages:
         )
 
 
-def check_networks(inputs: Iterable[Result], named: set[str]) -> None:
+def check_named(inputs: Iterable[Result], named: set[str]) -> None:
     """Raise a ConfigError where a result that comes in holds a network that this job does not name itself.
 
     A stage builds what network.json says. Who can write into a shared store must not run code as everybody who reads
@@ -312,7 +327,7 @@ def prunes(cfg: Config) -> bool:
 def cut_fraction(cfg: Config) -> float:
     """Fraction of the examples that leaves before the selection, at this prune ratio."""
     cut = cfg.method.cut
-    return 0.0 if cut is None else cut.by_prune_ratio.get(cfg.prune_ratio, cut.fraction)
+    return 0.0 if cut is None else fraction_at(cut.fraction, cut.by_prune_ratio, cfg.prune_ratio, BY_RATIO)
 
 
 def effective(cfg: Config) -> Config:

@@ -33,7 +33,8 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     logits = torch.cat([batch_logits.cpu() for _, batch_logits in passed])
     metrics, outcomes = measure(logits, torch.from_numpy(examples.labels[ids]))
     (work / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    np.savez(work / "outcomes.npz", allow_pickle=False, ids=ids, **outcomes)
+    arrays: dict[str, Any] = {"ids": ids} | outcomes
+    np.savez(work / "outcomes.npz", **arrays)
     return metrics
 
 
