@@ -15,6 +15,7 @@ from dataprune.data.loaders import FileLoader, Loader, MemoryLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.models.networks import Network, build
+from dataprune.models.tally import FORWARD, Tally
 from dataprune.progress import track
 
 
@@ -53,16 +54,18 @@ def loader_of(examples: Examples, order: Order, run: RunConfig, **augment: Any) 
 
 
 def outputs(
-    network: Network, examples: Examples, ids: np.ndarray, batch_size: int, run: RunConfig, label: str
+    network: Network, examples: Examples, ids: np.ndarray, batch_size: int, run: RunConfig, label: str, tally: Tally
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Features float32 (b, d) and logits float32 (b, classes) of `ids` in order, in eval mode."""
+    """Features float32 (b, d) and logits float32 (b, classes) of `ids` in order, in eval mode; `tally` counts them."""
     check_channels(network, examples)
     network = network.to(device_of(run), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     loader = clean_loader(examples, ids, batch_size, run)
     with torch.inference_mode():
         for batch in track(loader, label, len(loader)):
             features = network.features(batch["x"])
+            tally.add(FORWARD, batch["x"], batch["real"])
             yield features.float(), network.head(features).float()
+    tally.settle()
 
 
 def check_channels(network: Network, examples: Examples) -> None:
