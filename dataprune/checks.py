@@ -9,6 +9,7 @@ from typing import Any
 
 from dataprune.callables import check_exists, check_target, parameters
 from dataprune.config import Config, MethodConfig, TrainConfig
+from dataprune.cost import told_of
 from dataprune.data.foreign_dynamics import look
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
@@ -41,6 +42,10 @@ def check_functions(cfg: Config) -> None:
             raise ConfigError(f"{role}.model", None, "a network: model@surrogate.model=..., model@pretrain.model=...")
         if recipe.checkpoint is None:
             check_target(recipe.optimizer, f"{role}.optimizer", frozenset({"params"}))
+        else:
+            told_of(recipe.checkpoint, f"{role}.checkpoint")
+        if recipe.dynamics is not None:
+            told_of(recipe.dynamics, f"{role}.dynamics")
         for part in ("schedule", "momentum"):
             if spec := getattr(recipe, part):
                 check_target(spec, f"{role}.{part}", frozenset({"step", "steps", "per_epoch", "lr"}))
@@ -167,6 +172,7 @@ def check_path(method: MethodConfig, key: str) -> None:
         if method.path is None or not Path(method.path).is_file():
             expected = f"the file that {function['_target_']} reads (looked in {Path.cwd()})"
             raise ConfigError(f"{key}.path", method.path, expected)
+        told_of(method.path, f"{key}.path")
     if method.path is not None and not reads:
         raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
 

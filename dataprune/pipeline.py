@@ -30,6 +30,7 @@ from dataprune.config import (
     SelectConfig,
     TrainConfig,
 )
+from dataprune.cost import cost_file
 from dataprune.data.content import stamp
 from dataprune.data.examples import Examples
 from dataprune.data.foreign_dynamics import digest, look
@@ -42,9 +43,8 @@ from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.score import FILLED as FROM_FILE
-from dataprune.stages.score import cost_of
 from dataprune.stages.select import FILLED
-from dataprune.store import Result, Store, describe, fingerprint
+from dataprune.store import Result, Store, fingerprint
 from dataprune.streams import number
 from dataprune.subset import Subset
 
@@ -232,15 +232,21 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
         return stage("train", config, role, **data.inputs, **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
-    return stage("adopt", adopted, role, files=describe(Path(config.checkpoint))["sha256"], **data.inputs)
+    files = _content(config.checkpoint, Path(config.checkpoint))
+    return stage("adopt", adopted, role, files=files, **data.inputs)
 
 
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:
     """The dynamics that the config says another program has recorded."""
     assert config.dynamics is not None
-    files = look(config.dynamics).read
+    files = _content(config.dynamics, *look(config.dynamics).read)
     taken_over = DynamicsConfig(config.dynamics, config.record.probabilities)
-    return stage("dynamics", taken_over, "dynamics", files=digest(files), examples=examples)
+    return stage("dynamics", taken_over, "dynamics", files=files, examples=examples)
+
+
+def _content(path: str, *files: Path) -> str:
+    """Digest of the files that are read at a foreign path, and of what tells their cost."""
+    return digest([*files, *filter(None, [cost_file(path)])])
 
 
 def score(
@@ -252,7 +258,7 @@ def score(
     inputs: dict[str, Result | str | None] = {name: known.get(name) for name in roles}
     path = method.path if "path" in parameters(function["_target_"]).names else None
     if path is not None:
-        inputs["files"] = digest([Path(path), *filter(None, [cost_of(path)])])
+        inputs["files"] = _content(path, Path(path))
     return stage("score", ScoreConfig(function, arrays, path), role, **inputs)
 
 

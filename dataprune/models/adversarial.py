@@ -1,12 +1,13 @@
 """Adversarial examples for source pretraining (DP4TL): each batch is replaced by a worst case nearby."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 
 def pgd(
-    network: nn.Module,
+    network: Callable[[torch.Tensor], torch.Tensor],
     x: torch.Tensor,
     y: torch.Tensor,
     *,

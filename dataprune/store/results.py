@@ -93,6 +93,11 @@ class Result:
         return self.manifest["seconds"]
 
     @property
+    def device_s(self) -> float:
+        """Seconds that it took, summed over the devices, over all attempts."""
+        return self.manifest.get("device_s", self.seconds)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Numbers that the stage reported beside its files (images seen, classes kept, ...)."""
         return self.manifest["facts"]

@@ -71,6 +71,7 @@ def test_logits_give_what_the_recorder_would_have_written(tmp_path):
     assert written.keys() == {"p_true", "margin", "error", "correct"}
     for name, values in written.items():
         np.testing.assert_array_equal(values, np.load(tmp_path / "ours" / f"{name}.npy"))
+    assert facts.pop("elsewhere") == {}, "what they cost is not known"
     assert facts == {"layout": "outputs", "epochs": EPOCHS, "n": N, "quantities": list(ROWS), "unseen": 0}
 
 
