@@ -18,7 +18,8 @@ from tests.conftest import ROOT
 from tests.golden import __main__ as command
 from tests.golden import defaults, pinned
 from tests.golden.pinned import Found, Near
-from tests.golden.stages import CHANGES, RUNS, of_dynamics, of_evaluate, of_signals, of_train
+from tests.golden.stages import RUNS, of_dynamics, of_evaluate, of_signals, of_train
+from tests.golden.trainings import CHANGES
 
 FAR = 100  # a change of behaviour moves something by this many tolerances at least
 

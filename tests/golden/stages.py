@@ -3,8 +3,8 @@
 Ids, orders, masks, labels, names, hashes and the pixels of PNGs are exact. Floating-point results are near: another
 torch, BLAS or processor sums in another order. Without oneDNN, without AVX or with two threads the numbers here move by
 3e-6 of the largest magnitude at most; the tolerance of 1e-4 leaves room for more, and every change of behaviour that
-test_golden.py tries moves them a hundred tolerances and further. Resized PNGs are near because builds of Pillow round differently (by one level of
-255), JPEGs because their decoders do (by less than a level in the mean).
+test_golden.py tries moves them a hundred tolerances and further. Resized PNGs are near because builds of Pillow round
+differently (by one level of 255), JPEGs because their decoders do (by less than a level in the mean).
 
 Not pinned: the characters of the glyphs reader, which are drawn by whatever FreeType there is, and what several
 processes do (tests/test_ddp.py).
@@ -26,21 +26,19 @@ import torch
 
 from dataprune.config import (
     AdoptConfig,
-    AdversarialConfig,
-    AugmentConfig,
     DataConfig,
     DynamicsConfig,
     EvaluateConfig,
     LimitConfig,
-    RecordConfig,
     SignalsConfig,
     TrainConfig,
 )
 from dataprune.data.examples import Examples
 from dataprune.models.classifier import Classifier
-from dataprune.stages import adopt, decode, dynamics, evaluate, index, signals, train
-from tests.golden.inputs import CLASSES, CNN, HERE, RUN, images, indexed, model, pictures, pixels, png, subset, weights
+from dataprune.stages import adopt, dynamics, evaluate, index, signals, train
+from tests.golden.inputs import CNN, HERE, RUN, images, indexed, model, pictures, pixels, png, subset
 from tests.golden.pinned import Found, Near
+from tests.golden.trainings import CHANGES, TRAININGS
 
 FLOATS = 1e-4  # of the largest magnitude
 LEVEL = 1 / 255
@@ -169,68 +167,6 @@ def _recorded(name: str, work: Path, exact: dict[str, Any], near: dict[str, Near
                 exact[f"{name}.{file}"] = values.astype(int)
             else:  # half a unit in the last place of float16 is 5e-4
                 near[f"{name}.{file}"] = Near(values, 1e-3 if values.dtype == np.float16 else FLOATS)
-
-
-SGD = {"_target_": "torch.optim.SGD", "lr": 0.2, "momentum": 0.9, "weight_decay": 0.1}
-SCHEDULES = "dataprune.models.schedules"
-# each function of a training in one of these, and no two where one would do
-TRAININGS = {
-    # batch norm, crops, flips, a schedule, dynamics of the training forward, weights of a subset, smoothing
-    "weighted": TrainConfig(
-        model=CNN,
-        optimizer=SGD,
-        schedule={"_target_": f"{SCHEDULES}.cosine", "warmup_epochs": 1},
-        epochs=2,
-        batch_size=8,
-        augment=AugmentConfig(crop_padding=2, flip=True),
-        record=RecordConfig("train", probabilities=True),
-        label_smoothing=0.1,
-        eval_every=1,
-        seed=1,
-    ),
-    # a fresh subset each epoch, no decay of biases, a moving momentum, clipping, dynamics of a clean pass
-    "fresh": TrainConfig(
-        model={"_target_": "dataprune.models.networks.resnet", "width": 2, "blocks": [1, 1]},
-        optimizer=SGD,
-        schedule={"_target_": f"{SCHEDULES}.multistep", "epochs": [1]},
-        momentum={"_target_": f"{SCHEDULES}.cyclic_momentum", "peak_epoch": 1},
-        iterations=5,
-        batch_size=6,
-        record=RecordConfig("eval"),
-        clip_norm=0.5,
-        decay_bias_and_norm=False,
-        fresh_prune_ratio=0.5,
-        seed=2,
-    ),
-    # a head on a frozen backbone that comes in, whose features are computed once
-    "probe": TrainConfig(optimizer=SGD, epochs=2, batch_size=8, trainable="head", seed=3),
-    # random crops of files in growing resolution, attacked
-    "files": TrainConfig(
-        model=CNN | {"norm": "group"},
-        optimizer={"_target_": "torch.optim.Adam", "lr": 0.01},
-        schedule={"_target_": f"{SCHEDULES}.cyclic", "peak_epoch": 1},
-        epochs=2,
-        batch_size=8,
-        augment=AugmentConfig(flip=True, random_resized_crop=[0.3, 1.0]),
-        resolution={"low": 6, "high": 8, "start": 0, "end": 1},
-        adversarial=AdversarialConfig(0.05, 2),
-        seed=4,
-    ),
-}
-CHANGES: dict[str, tuple[str, Callable[[TrainConfig], dict[str, Any]]]] = {  # of one training each
-    "another seed": ("weighted", lambda c: {"seed": c.seed + 1}),
-    "another schedule": ("weighted", lambda c: {"schedule": {}}),
-    "no flips": ("weighted", lambda c: {"augment": AugmentConfig(crop_padding=2)}),
-    "no crops": ("weighted", lambda c: {"augment": AugmentConfig(flip=True)}),
-    "no smoothing": ("weighted", lambda c: {"label_smoothing": 0.0}),
-    "one seed more of fresh subsets": ("fresh", lambda c: {"seed": c.seed + 1}),
-    "decay of biases": ("fresh", lambda c: {"decay_bias_and_norm": True}),
-    "still momentum": ("fresh", lambda c: {"momentum": {}}),
-    "no clipping": ("fresh", lambda c: {"clip_norm": None}),
-    "another head": ("probe", lambda c: {"seed": c.seed + 1}),
-    "no attack": ("files", lambda c: {"adversarial": AdversarialConfig()}),
-    "one resolution": ("files", lambda c: {"resolution": {}}),
-}
 
 
 def of_train(folder: Path, change: str = "") -> Found:
