@@ -23,14 +23,14 @@ N, CLASSES = 20, 3
 
 @pytest.fixture
 def examples(tmp_path):
-    """Twenty random grey pictures of three classes, train and test alike, as the index stage leaves them."""
+    """Twenty random grey pictures of three classes, train and test alike, as index and decode leave them (in one folder)."""
     rng = np.random.default_rng(0)
     (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
         np.save(tmp_path / split / "images.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
         np.save(tmp_path / split / "labels.npy", rng.integers(0, CLASSES, N))
-    return Examples(tmp_path, "train")
+    return Examples(tmp_path, "train", tmp_path)
 
 
 def loader_of(examples, batch_size=8, **words):
@@ -168,7 +168,7 @@ def test_loss_and_accuracy_are_those_of_the_epoch_s_examples(examples, tmp_path)
 
 
 def test_held_out_accuracy_comes_every_so_many_epochs_and_at_the_end(examples, tmp_path):
-    path, test = tmp_path / "history.jsonl", Examples(examples.folder, "test")
+    path, test = tmp_path / "history.jsonl", Examples(examples.folder, "test", examples.pixels)
     heldout = loader_of(test, 8, shuffle=False)
     module = fit(classifier(), loader_of(examples), 5, History(path, 5, heldout, 2))
     there = lines(path)
@@ -178,7 +178,7 @@ def test_held_out_accuracy_comes_every_so_many_epochs_and_at_the_end(examples, t
 
 
 def test_examples_that_only_fill_up_do_not_count_as_held_out(examples):
-    test = Examples(examples.folder, "test")
+    test = Examples(examples.folder, "test", examples.pixels)
     module, trainer = classifier(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     part = loader_of(test, 3, shuffle=False, rank=2, world=3)  # the last batch of two has nothing for it
     logits = logits_of(module, test)[2:18:3]

@@ -325,7 +325,7 @@ def check_file(result: Result, name: str, known: dict[str, Any], full: bool = Tr
 def _damaged(home: Path, name: str, found: str) -> DamagedResult:
     root, stage = home.parent.parent, home.parent.name
     return DamagedResult(
-        f"{home}: {name} {found}. Remove the result, it will be built again: "
+        f"{home / name} {found}. Remove the result, it will be built again: "
         f"python -m dataprune.store --root {root} remove {stage}/{home.name}"
     )
 

@@ -26,13 +26,13 @@ STEPS = 4 * 3  # of four epochs with batches of eight
 
 @pytest.fixture
 def examples(tmp_path):
-    """Twenty random grey pictures of three classes, as the index stage leaves them."""
+    """Twenty random grey pictures of three classes, as index and decode leave them (in one folder)."""
     rng = np.random.default_rng(0)
     (tmp_path / "train").mkdir()
     (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))
     np.save(tmp_path / "train" / "images.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
     np.save(tmp_path / "train" / "labels.npy", rng.integers(0, CLASSES, N))
-    return Examples(tmp_path, "train")
+    return Examples(tmp_path, "train", tmp_path)
 
 
 def loader_of(examples, **words):

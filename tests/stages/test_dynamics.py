@@ -29,7 +29,7 @@ def imported(folder, path, labels=LABELS, n_classes=CLASSES, **words):
     work.mkdir(exist_ok=True)
     np.save(index / "train" / "labels.npy", labels)
     (index / "classes.json").write_text(json.dumps([str(c) for c in range(n_classes)]))
-    (index / "manifest.json").write_text(json.dumps({"digest": FINGERPRINT}))
+    (index / "header.json").write_text(json.dumps({"fingerprints": {"train": FINGERPRINT}}))
     facts = dynamics.run(DynamicsConfig(str(path), **words), {"examples": index}, work, RunConfig(), "dynamics")
     return facts, {file.stem: np.load(file) for file in work.glob("*.npy")}
 
