@@ -21,8 +21,8 @@ TOLD_BY_SURROGATE = {"dynamics", "signals", "gradients", "target_signals", "held
 
 
 def check_networks(cfg: Config, asked: set[str], source: Result, target: Result | None) -> None:
-    """Raise a ConfigError for a network that cannot be built, or takes no images of this size, or a checkpoint that does
-    not fit its network.
+    """Raise a ConfigError for a network that cannot be built or takes no images of this size, and for a checkpoint that
+    does not fit its network.
 
     asked: what the method wants arrays of (checks.inputs_asked_for). Imports torch: for jobs that train something.
     """

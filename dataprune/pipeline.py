@@ -38,6 +38,7 @@ from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.score import cost_of
 from dataprune.stages.select import FILLED
 from dataprune.store import Result, Store, describe
+from dataprune.store.jobs import RunningJob
 from dataprune.targets import parameters
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,16 @@ def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
     check_functions(cfg)
     store = Store(cfg.run.store, cfg.run.verify)
     rows = []
-    for name, single in experiments(cfg):
-        towards = f" -> {single.target.name}" if single.target else ""
-        log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, single.prune_ratio, towards, cfg.seed)
-        row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}."))
-        store.write_row(row_name(single), row)
-        rows.append(row | {"row": row_name(single)})
-    if cfg.run.influence.store is not None:
-        collect(effective(cfg), rows[0])
+    with RunningJob(store.root) as running:
+        for name, single in experiments(cfg):
+            towards = f" -> {single.target.name}" if single.target else ""
+            ratio, seed = single.prune_ratio, cfg.seed
+            log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, ratio, towards, seed)
+            row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}.", running))
+            store.write_row(row_name(single), row)
+            rows.append(row | {"row": row_name(single)})
+        if cfg.run.influence.store is not None:
+            collect(effective(cfg), rows[0])
     return rows
 
 
@@ -85,9 +88,8 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     target = stage("index", cfg.target, "target", files=stamp(cfg.target)) if cfg.target else None
     others = {name: stage("index", data, f"target.{name}", files=stamp(data)) for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
-    stage.before_training = lambda: check_networks(
-        cfg, inputs_asked_for(method) if prunes(cfg) else set(), source, target
-    )
+    asked = inputs_asked_for(method) if prunes(cfg) else set()
+    stage.before_training = lambda: check_networks(cfg, asked, source, target)
 
     known: dict[str, Result | None] = {"examples": source, "target": target}
     known |= {f"target.{name}": data for name, data in others.items()}
@@ -155,8 +157,10 @@ class Stages:
     `follow` is told roles with `prefix` before them: those of a baseline must not mix with the method's own.
     """
 
-    def __init__(self, store: Store, cfg: Config, follow: Follow | None, prefix: str = "") -> None:
-        self.store, self.run = store, cfg.run
+    def __init__(
+        self, store: Store, cfg: Config, follow: Follow | None, prefix: str = "", running: RunningJob | None = None
+    ) -> None:
+        self.store, self.run, self.running = store, cfg.run, running
         self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
         self.results: dict[str, Result] = {}
         self.built: set[str] = set()
@@ -170,6 +174,8 @@ class Stages:
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
+        if self.running is not None:
+            self.running.note(name, recipe.key)  # before it is looked up: from here on no house-keeping takes it away
         if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
             check, self.before_training = self.before_training, None
             check()
