@@ -45,13 +45,13 @@ from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.select import FILLED
 from dataprune.store import Result, Store, fingerprint
+from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
 from dataprune.subset import Subset
 
 log = logging.getLogger(__name__)
 BY_RATIO = "method.cut.by_prune_ratio"
 PREFIX = {"_target_": "dataprune.selectors.ranked.prefix"}
-
 
 Stamps = dict[str, str]  # of the data sets that a driver has looked at
 
@@ -65,14 +65,17 @@ def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None)
     stamps = {} if stamps is None else stamps
     store = Store(cfg.run.store, cfg.run.verify)
     rows = []
-    for name, single in experiments(cfg):
-        towards = f" -> {single.target.name}" if single.target else ""
-        log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, single.prune_ratio, towards, cfg.seed)
-        row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}.", stamps))
-        store.write_row(row_name(row), row)
-        rows.append(row | {"row": row_name(row)})
-    if cfg.run.influence.store is not None:
-        collect(effective(cfg), rows[0])
+    with RunningJob(store.root) as running:
+        for name, single in experiments(cfg):
+            towards = f" -> {single.target.name}" if single.target else ""
+            ratio, seed = single.prune_ratio, cfg.seed
+            log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, ratio, towards, seed)
+            prefix = "" if name == "method" else f"{name}."
+            row = experiment(single, Stages(store, single, follow, prefix, stamps, running))
+            store.write_row(row_name(row), row)
+            rows.append(row | {"row": row_name(row)})
+        if cfg.run.influence.store is not None:
+            collect(effective(cfg), rows[0])
     return rows
 
 
@@ -100,9 +103,8 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     target = stage.data(cfg.target, "target") if cfg.target else None
     others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
-    stage.before_training = lambda: check_networks(
-        cfg, inputs_asked_for(method) if prunes(cfg) else set(), source, target
-    )
+    asked = inputs_asked_for(method) if prunes(cfg) else set()
+    stage.before_training = lambda: check_networks(cfg, asked, source, target)
 
     known: dict[str, Result | None] = {"examples": source.table, "target": target.table if target else None}
     subset = None
@@ -173,9 +175,15 @@ class Stages:
     """
 
     def __init__(
-        self, store: Store, cfg: Config, follow: Follow | None, prefix: str = "", stamps: Stamps | None = None
+        self,
+        store: Store,
+        cfg: Config,
+        follow: Follow | None,
+        prefix: str = "",
+        stamps: Stamps | None = None,
+        running: RunningJob | None = None,
     ) -> None:
-        self.store, self.run, self.stamps = store, cfg.run, {} if stamps is None else stamps
+        self.store, self.run, self.running, self.stamps = store, cfg.run, running, {} if stamps is None else stamps
         self.named = set(dotted_paths(asdict(cfg)))
         self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
         self.results: dict[str, Result] = {}
@@ -191,6 +199,8 @@ class Stages:
         recipe = recipe_of(name, config, there)
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
         check_named(results.values(), self.named)
+        if self.running is not None:
+            self.running.note(name, recipe.key)  # before it is looked up: from here on no house-keeping takes it away
         if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
             check, self.before_training = self.before_training, None
             check()
