@@ -25,6 +25,7 @@ def seeds(make, accuracies, **changes):
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(OURS, THEIRS), ([0.5, 0.7], [0.6, 0.6001]), ([0.8, 0.8, 0.8], [0.7, 0.75, 0.9])]
 )
+@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy's, of a sample without spread
 def test_welch_is_scipys(ours, theirs):
     found, known = welch(ours, theirs), stats.ttest_ind(ours, theirs, equal_var=False)
     interval = known.confidence_interval(0.95)
@@ -43,6 +44,7 @@ def test_welch_by_hand():
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [([0.5], [0.6, 0.7]), ([0.5, 0.6], [0.7]), ([0.5, 0.5], [0.6, 0.6])])
+@pytest.mark.filterwarnings("error")
 def test_without_spread_there_is_no_test(ours, theirs):
     found = welch(ours, theirs)
     assert found.mean == pytest.approx(np.mean(ours) - np.mean(theirs))

@@ -57,11 +57,10 @@ def test_other_data_are_named_also_where_a_constant_differs_otherwise():
 
 
 def test_code_is_named_only_where_nothing_else_tells_lines_apart():
-    first, second, third = (
-        d2(gamma=gamma, code={"my.select": code}) for gamma, code in ((0.1, "1f3c99"), (0.5, "77aa00"), (0.5, "1f3d00"))
-    )
-    assert labels(first, second) == ["d2 gamma=0.1", "d2 gamma=0.5"]
-    assert labels(second, third) == ["d2 code=77aa", "d2 code=1f3d"]
+    coded = [(0.1, "1f3c99"), (0.5, "77aa00"), (0.9, "77aa00"), (0.9, "1f3d00")]
+    lines = [d2(gamma=gamma, code={"my.select": code}) for gamma, code in coded]
+    assert labels(*lines[:3]) == ["d2 gamma=0.1", "d2 gamma=0.5", "d2 gamma=0.9"]
+    assert labels(*lines[2:]) == ["d2 code=77aa", "d2 code=1f3d"]
 
 
 def test_digits_of_hashes_are_as_many_as_it_takes():

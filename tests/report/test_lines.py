@@ -137,17 +137,15 @@ def test_costs_are_means_and_what_is_unknown_is_joined():
 
 
 def test_accuracy_over_kept_classes_stands_apart_only_without_a_target():
-    classes = {"level": "class"}
-    table = frame(
-        [row("label_mapping", **classes), row("label_mapping", target="digits", **classes), row(), full(level="class")]
-    )
-    apart = {(line.method, line.target): line.classes_only for line in table.itertuples()}
-    assert apart == {
-        ("label_mapping", "-"): True,
-        ("label_mapping", "digits"): False,
-        ("random", "-"): False,
-        ("full", "-"): False,
+    rows = {
+        "without target": row("label_mapping", level="class"),
+        "with target": row("label_mapping", target="digits", level="class"),
+        "all classes kept": row("handpicked", level="class", kept=100),
+        "examples": row(),
+        "whole source": full(level="class"),
     }
+    apart = {name for name, each in rows.items() if frame([each]).classes_only.item()}
+    assert apart == {"without target"}
 
 
 def test_a_section_says_which_settings_it_mixes():
