@@ -20,9 +20,9 @@ def campaigns(short: bool, seed: int) -> dict[str, Campaign]:
     """Return the campaigns by name, in the order in which they run; each gets a folder of its own."""
     if short:
         return {
-            "sweeps": lambda folder, forks: kills.sweeps(folder, 4, seed, pairs=False),
+            "sweeps": lambda folder, forks: kills.sweeps(folder, 3, seed, pairs=False, seeds="0"),
             "pairs": lambda folder, forks: kills.processes(folder, [1]),
-            "flips": lambda folder, forks: flips.campaign(folder, forks, 1, seed, sample=16, fresh=1),
+            "flips": lambda folder, forks: flips.campaign(folder, forks, 1, seed, sample=14, fresh=1),
             "full": lambda folder, forks: disks.full(folder, forks, [0.5]),
             "read-only": disks.read_only,
             "twins": lambda folder, forks: twins.campaign(folder, 1),

@@ -63,12 +63,13 @@ def _trial(folder: Path, whole: Path, name: Path, bit: int, start: Run, forks: F
     counts = name.parts[-2] != "log"
     troubles = []
     verified = forks.run(folder, ["--root", str(store), "verify"], entry=STORE)
-    if counts and (verified.code != 1 or str(name) not in verified.out + verified.err or "Traceback" in verified.err):
+    if counts and (verified.code != 1 or not _named(name, verified) or "Traceback" in verified.err):
         said = verified.says[-1:] or verified.out.splitlines()[-1:]
         troubles.append(f"store verify does not name it: exit code {verified.code}, {' '.join(said)[:200]}")
     ended = start(folder, JOB)
     if ended.code or not counts:
-        troubles += ended.refused(str(name)) if counts else ended.went_well()
+        troubles += ended.refused("") if counts else ended.went_well()
+        troubles += [f"it is not named: {' '.join(ended.says)[-300:]}"] if counts and not _named(name, ended) else []
     elif (store / name).read_bytes() == bytes(content):
         troubles.append("the next run took it as it was")
     if not ended.code:
@@ -76,6 +77,12 @@ def _trial(folder: Path, whole: Path, name: Path, bit: int, start: Run, forks: F
     if not troubles:
         shutil.rmtree(folder)
     return troubles
+
+
+def _named(name: Path, ended: Ended) -> bool:
+    """Whether what a process says has the folder of the result and the file in it."""
+    said, depth = ended.out + ended.err, 1 if name.parts[0] == "rows" else 2
+    return str(Path(*name.parts[:depth])) in said and str(Path(*name.parts[depth:])) in said
 
 
 def _write_as_it_was(path: Path, content: bytes) -> None:

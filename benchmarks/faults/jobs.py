@@ -248,11 +248,10 @@ def compare(store: Path, whole: Path) -> list[str]:
 
 
 def partial(store: Path) -> list[str]:
-    """Return the troubles if a folder looks like a result and is none, or a temporary file lies about."""
-    halves = [path for path in store.glob("*/*") if path.is_dir() and path.parent.name != "work"]
-    halves = [path for path in halves if not (path / "manifest.json").exists()]
-    stray = [path for path in store.glob("rows/*") if path.suffix != ".json" or path.name.startswith(".")]
-    return [f"half a result: {path.relative_to(store)}" for path in (halves + stray)[:3]]
+    """Return the troubles if a folder looks like a result and is none."""
+    folders = [path for path in store.glob("*/*") if path.is_dir() and path.parent.name != "work"]
+    halves = [path for path in folders if not (path / "manifest.json").exists()]
+    return [f"half a result: {path.relative_to(store)}" for path in halves[:3]]
 
 
 def trained(store: Path) -> list[str]:

@@ -11,7 +11,7 @@ from benchmarks.faults.jobs import TINY, TWO, Job, Line, compare, kill, run, wai
 
 # nine trainings of two seconds on one core: most of a job is stages, not imports
 SWEEP = [
-    "-m", *TINY, "target=none", "method=forgetting,random", "prune_ratio=0.4,0.7", "seed=0,1",
+    "-m", *TINY, "target=none", "method=forgetting,random", "prune_ratio=0.4,0.7",
     "source.reader.per_class=40", "surrogate.epochs=60", "pretrain.epochs=60",
 ]  # fmt: skip
 PAIRS = ["-m", *TINY, *TWO, "target=none", "method=forgetting", "prune_ratio=0.4,0.7"]
@@ -20,14 +20,14 @@ PATIENCE = 600  # seconds in which a round must come to an end after its last ki
 SECONDS = 30  # in which a driver must notice that a worker is gone, and in which nothing of a dead driver may be left
 
 
-def sweeps(folder: Path, kills: int, seed: int, pairs: bool) -> Line:
+def sweeps(folder: Path, kills: int, seed: int, pairs: bool, seeds: str = "0,1") -> Line:
     """Kill drivers, their groups and single workers of two drivers' sweeps on one store, until `kills` are reached.
 
-    pairs: each training has two processes.
+    pairs: each training has two processes. seeds: of the experiments, the more the longer is a sweep.
     """
     kinds = ["worker", "worker", "driver", "group"] if pairs else ["driver", "group", "worker"]
     line = Line(f"kill -9 while two drivers sweep, {'two processes' if pairs else 'one process'} a training")
-    words, rng, whole = PAIRS if pairs else SWEEP, random.Random(seed), folder / "whole"
+    words, rng, whole = PAIRS if pairs else [*SWEEP, f"seed={seeds}"], random.Random(seed), folder / "whole"
     if troubles := run(whole, words, PATIENCE).went_well():
         line.case("undisturbed", troubles)
         return line
@@ -139,6 +139,6 @@ def _without(folder: Path, victim: int | str, whole: Path) -> list[str]:
     troubles += ["the driver ended well"] if ended.code == 0 else []
     troubles += job.left_behind(max(1.0, SECONDS - math.floor(time.monotonic() - began)))
     again = run(folder, LONG)
-    if "going on after epoch" not in again.out:
+    if "going on after epoch" not in again.out + again.err:  # a worker says so, on its own stream
         troubles.append("the next run began anew")
     return troubles + again.went_well() + compare(store, whole / "store")
