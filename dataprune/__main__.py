@@ -28,6 +28,9 @@ from dataprune.store import DamagedResult
 ConfigStore.instance().store(name="base_config", node=Config)
 
 
+STAMPS: dict[str, str] = {}  # states of the data sets that this driver has looked at: once, however many jobs it runs
+
+
 class Refused(CompactHydraException):
     """What Hydra prints as one line, without a stack trace (HYDRA_FULL_ERROR=1 shows it)."""
 
@@ -62,7 +65,7 @@ def run(composed: DictConfig) -> None:
     job_config = HydraConfig.get()
     sweep = Path(job_config.sweep.dir if job_config.mode == RunMode.MULTIRUN else job_config.runtime.output_dir).name
     with Tracker(cfg, Path(job_config.runtime.output_dir), sweep) as tracker:
-        tracker.finish(pipeline.job(cfg, tracker.follow))
+        tracker.finish(pipeline.job(cfg, tracker.follow, STAMPS))
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 
@@ -22,6 +21,7 @@ from dataprune.models.classifier import Classifier
 from dataprune.progress import Bar
 from dataprune.recorder import Recorder
 from dataprune.store import read_lines
+from dataprune.streams import number
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,7 @@ class SeedEpochs(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed the epoch that begins."""
         assert isinstance(pl_module, Classifier)
-        drawn = np.random.SeedSequence([self.seed, pl_module.epoch, trainer.global_rank])
-        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(number(self.seed, "dropout", pl_module.epoch, trainer.global_rank))
 
 
 class EndAtOnce(pl.Callback):

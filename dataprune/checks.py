@@ -1,15 +1,17 @@
 """Checks of a whole job before anything is trained: functions that exist, arrays that somebody produces.
 
-They read source text (dataprune.targets) and import nothing heavy, so that a mistake answers in about a second.
+They read source text (dataprune.callables) and import nothing heavy, so that a mistake answers in about a second.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.utils import get_method
 
+from dataprune.callables import check_exists, check_target, parameters
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.data.foreign_dynamics import look
 from dataprune.errors import ConfigError
@@ -18,10 +20,27 @@ from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.select import FILLED
 from dataprune.store import Result
-from dataprune.targets import check_exists, check_target, parameters
 
 PER_EPOCH = ("p_true", "margin", "error", "correct")
 MADE_OF = {"p_mean": "p_true", "doubt": "p_true", "probabilities_by_epoch": "probabilities"}  # of recorded quantities
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as the stages see it: its table of examples, and its pixels for those that look at them."""
+
+    table: Result  # index
+    pixels: Result  # decode
+
+    @property
+    def inputs(self) -> dict[str, Result]:
+        """What a stage that looks at the pixels gets."""
+        return {"examples": self.table, "pixels": self.pixels}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of it before anything is trained: classes, examples of each split, channels, shape."""
+        return self.table.facts | self.pixels.facts
 
 
 def check_functions(cfg: Config) -> None:
@@ -48,6 +67,47 @@ def check_functions(cfg: Config) -> None:
                 check_target(spec, f"{role}.{part}", frozenset({"step", "steps", "per_epoch", "lr"}))
     for key, method in [("method", cfg.method), *((f"baselines.{k}", m) for k, m in cfg.baselines.items())]:
         check_method(cfg, method, key)
+        check_checkpoint(cfg, method, key)
+    check_devices(cfg)
+
+
+def check_devices(cfg: Config) -> None:
+    """Raise a ConfigError for recipes that this machine's devices cannot serve. torch is imported only if one might be.
+
+    (A driver on a login node has no GPU where its workers have: they look again.)
+    """
+    for role in ("surrogate", "pretrain", "transfer"):
+        recipe: TrainConfig | None = getattr(cfg, role)
+        if recipe is None or recipe.checkpoint is not None:
+            continue
+        if cfg.run.devices is not None and recipe.processes > cfg.run.devices:
+            raise ConfigError(f"{role}.processes", recipe.processes, f"at most run.devices={cfg.run.devices}")
+        for name, value in (("precision", "float16"), ("sync_batchnorm", True)):
+            if getattr(recipe, name) == value and not on_gpu(cfg):
+                raise ConfigError(f"{role}.{name}", value, "a GPU for it, or another value: on a CPU torch has none")
+
+
+def on_gpu(cfg: Config) -> bool:
+    """Whether stages run on a GPU here."""
+    if cfg.run.accelerator == "cpu":
+        return False
+    import torch  # seconds of imports that few recipes need so early
+
+    return torch.cuda.is_available()
+
+
+def check_checkpoint(cfg: Config, method: MethodConfig, key: str) -> None:
+    """Raise a ConfigError where a ready model stands for one that the method would have trained on a subset."""
+    if cfg.pretrain.checkpoint is None:
+        if cfg.pretrain.subset is not None:
+            raise ConfigError("pretrain.subset", cfg.pretrain.subset, "null: it belongs to pretrain.checkpoint")
+        return
+    if method.trains_on in ("full", "nothing") or (method.trains_on == "subset" and cfg.pretrain.subset is not None):
+        return
+    what = f"null: {key}={method.name} trains on a part of the source, and a ready model does not know which"
+    remedy = "state its subset file as pretrain.subset" if method.trains_on == "subset" else "leave the method out"
+    remedy += "" if key == "method" else "; or baselines=none"
+    raise ConfigError("pretrain.checkpoint", cfg.pretrain.checkpoint, f"{what} ({remedy})")
 
 
 def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
@@ -146,7 +206,7 @@ def rehearse(function: dict[str, Any], arrays: dict[str, str], epochs: int, key:
         raise error.under(key) from None
 
 
-def check_data(cfg: Config, source: Result, targets: dict[str, Result | None]) -> None:
+def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
     """What is known once the data are indexed and before anything is trained: enough examples, channels that agree.
 
     targets: by the key of their config.

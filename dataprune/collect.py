@@ -9,7 +9,7 @@ import numpy as np
 from dataprune.config import Config, identity
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
-from dataprune.store import Store, fingerprint, write_json
+from dataprune.store import Store, fingerprint
 from dataprune.store.outcomes import OutcomeStore
 
 COSTS = "costs.jsonl"  # what each model took
@@ -29,26 +29,23 @@ def collect(cfg: Config, row: dict[str, Any]) -> None:
     source = Examples(results / "index" / keys["source"], "train")
     target = Examples(results / "index" / keys["target"], cfg.evaluate.split)
     subset = np.load(results / "select" / keys["subset"] / "export" / "subset.npz")
-    units = len(source.classes) if cfg.method.level == "class" else len(source)
-    mask = np.zeros(units, bool)
-    mask[subset["classes"] if cfg.method.level == "class" else subset["ids"]] = True
+    units, kept = (source.classes, "classes") if cfg.method.level == "class" else (source.names, "ids")
+    mask = np.zeros(len(units), bool)
+    mask[subset[kept]] = True
     store = OutcomeStore.create(
         influence.store,
         models=influence.models,
         units=units,
-        targets=len(target),
+        labels=target.labels,
+        targets=target.classes,
         schema=SCHEMA,
         experiment=experiment_of(cfg, source.fingerprint, target.fingerprint),
     )
-    if not (store.root / "labels.npy").exists():
-        np.save(store.root / "labels.npy", target.labels)
-        names = source.classes if cfg.method.level == "class" else source.names
-        write_json(store.root / "names.json", {"units": names, "targets": target.classes, "level": cfg.method.level})
     outcomes = np.load(results / "evaluate" / keys["target_result"] / "outcomes.npz")
-    store.write(int(select["model"]), mask, {key: outcomes[key] for key in SCHEMA})
     spent = {"model": int(select["model"]), "seconds": row["cost"]["total_s"], "images": row["cost"]["images_seen"]}
     with open(store.root / COSTS, "a") as file:  # a line is one write: parallel jobs do not mix
         file.write(json.dumps(spent) + "\n")
+    store.write(int(select["model"]), mask, {key: outcomes[key] for key in SCHEMA})
 
 
 def experiment_of(cfg: Config, source: str, target: str) -> dict[str, Any]:

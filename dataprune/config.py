@@ -37,10 +37,33 @@ class LimitConfig:
 
 
 @dataclass
-class DataConfig:
-    """A data set: who reads it and how its images are stored. See conf/source for examples. Stage: index."""
+class IndexConfig:
+    """What a data set is. Stage: index."""
+
+    VERSION: ClassVar[int] = 2
+    reader: dict[str, Any] = field(default_factory=dict)
+    path: str | None = field(default=None, metadata={"place": True})  # its state is in the recipe (data.content.stamp)
+    limit: LimitConfig = field(default_factory=LimitConfig)
+    seed: int = 0
+    content: str = "full"
+
+
+@dataclass
+class DecodeConfig:
+    """How the images of a data set become pixels. Stage: decode."""
 
     VERSION: ClassVar[int] = 1
+    size: int | None = None
+    channels: int | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    storage: str = "memory"
+
+
+@dataclass
+class DataConfig:
+    """A data set: who reads it and how its images are stored. See conf/source for examples."""
+
     name: str = MISSING
     reader: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; returns data.examples.Dataset
     path: str | None = None  # handed to the reader as `path`, if it has one
@@ -51,6 +74,18 @@ class DataConfig:
     limit: LimitConfig = field(default_factory=LimitConfig)
     storage: str = _choice("memory", "memory", "files")  # decoded in RAM, or decoded by workers at every epoch
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
+    # what tells two data sets apart: every byte, or (stat: nothing is read and checked) names and sizes of the files
+    content: str = _choice("full", "full", "stat")
+
+    @property
+    def table(self) -> IndexConfig:
+        """The part that says which examples there are."""
+        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content)
+
+    @property
+    def pixels(self) -> DecodeConfig:
+        """The part that says what their images look like to a network."""
+        return DecodeConfig(self.size, self.channels, self.mean, self.std, self.storage)
 
 
 @dataclass
@@ -82,7 +117,7 @@ class RecordConfig:
 class TrainConfig:
     """What makes a trained model what it is. Any change here is another model and trains again. Stage: train."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     model: dict[str, Any] | None = None  # the backbone; None = the one that comes in (transfer)
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
@@ -91,7 +126,7 @@ class TrainConfig:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
-    batch_size: int = _number(128, 1)  # global: the number of devices does not change it
+    batch_size: int = _number(128, 1)  # global: shared out over the processes
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
@@ -100,10 +135,13 @@ class TrainConfig:
     clip_norm: float | None = _number(None, 0)
     decay_bias_and_norm: bool = True  # False = weight decay skips one-dimensional parameters
     precision: str = _choice("float32", "float32", "bfloat16", "float16")
-    channels_last: bool = True
+    channels_last: bool | None = None  # memory layout of images and weights; None = on GPUs only
+    processes: int = _number(1, 1)  # that share each batch: batch norm and sums differ with their number
+    sync_batchnorm: bool = False  # batch norm over the batches of all processes; GPUs only
     eval_every: int = _number(0, 0, unit="epochs")  # 0 = only the final evaluation
     fresh_prune_ratio: float | None = _number(None, 0, 0.9999)  # RS2: leave out this fraction, another one each epoch
     checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
+    subset: str | None = None  # of a checkpoint that stands for a pruned model: the subset file it was trained on
     dynamics: str | None = (
         None  # of the surrogate: dynamics that another program recorded, instead of training for them
     )
@@ -235,7 +273,7 @@ class RunConfig:
     """How and where to compute. A change here never trains anything again."""
 
     store: str = "store"
-    devices: int = _number(1, 1)
+    devices: int | None = _number(None, 1)  # most that a stage may use; None = all there are
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
     workers: int = _number(2, 0)  # processes that decode, storage=files only

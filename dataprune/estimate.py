@@ -79,7 +79,7 @@ class Planner(Stages):
 
     def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
         """The result if it is there or is an index, else a stand-in."""
-        if name == "index":
+        if name in ("index", "decode"):
             return super().__call__(name, config, role, **inputs)
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
@@ -109,8 +109,9 @@ class Planner(Stages):
 
     def _need(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:
         examples = results.get("examples", self.results["source"])
+        pixels = results.get("pixels", self.results["source_pixels"])
         n, model = examples.facts["train"], config if isinstance(config, TrainConfig) and config.model else None
-        probe = _probe(str(examples.path), _frozen(model or self.cfg.pretrain))
+        probe = _probe(str(examples.path), str(pixels.path), _frozen(model or self.cfg.pretrain))
         if name == "train":
             count = self._examples(config, results)
             batch = min(config.batch_size, count)
@@ -146,7 +147,7 @@ class Probe:
 
 
 @cache
-def _probe(folder: str, frozen: tuple) -> Probe:
+def _probe(folder: str, pixels: str, frozen: tuple) -> Probe:
     """Time a few training steps (a batch of at most 64) of the recipe's network on the indexed data."""
     import torch
 
@@ -154,11 +155,12 @@ def _probe(folder: str, frozen: tuple) -> Probe:
     from dataprune.stages.train import Training
 
     config: TrainConfig = from_plain(TrainConfig, _thawed(frozen))
-    examples = Examples(Path(folder), "train")
+    inputs = {"examples": Path(folder), "pixels": Path(pixels)}
+    examples = Examples.of(inputs, "train")
     small = min(64, config.batch_size, len(examples))
     config = replace(config, batch_size=small, epochs=None, iterations=PROBE_STEPS, fresh_prune_ratio=None)
     with tempfile.TemporaryDirectory() as work:
-        training = Training(config, {"examples": Path(folder)}, Path(work), RunConfig(), "probe")
+        training = Training(config, inputs, Path(work), RunConfig(), "probe")
         network = training.network()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
         took = []

@@ -1,18 +1,15 @@
 """Get one result: found, built here, built in processes of its own, or waited for.
 
-One process drives. A stage that trains on several devices gets its own processes (torchrun) and leaves none behind:
-when one program fits on two devices and then on one, Lightning 2.6's own launcher leaves the second process running.
+One process drives. A stage that trains in several processes gets its own (torchrun) and leaves none behind: when one
+program fits on two devices and then on one, Lightning 2.6's own launcher leaves the second process running.
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import importlib
 import json
 import logging
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,14 +19,19 @@ from typing import Any
 
 from filelock import FileLock
 
+from dataprune.callables import code_of, dotted_paths, module_of, read_code
 from dataprune.config import RunConfig, from_plain, identity
+from dataprune.environment import environment
+from dataprune.errors import ConfigError
+from dataprune.processes import alone, end_with_driver, refuse, run_in_processes
 from dataprune.store import Recipe, Result, Store, read_lines, write_json
 
 log = logging.getLogger(__name__)
 
-# what a launcher or an outer torchrun leaves in the environment and an inner one must not see
-INHERITED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "NODE_RANK")
-INHERITED_PREFIXES = ("MASTER_", "TORCHELASTIC", "SLURM_")
+# Stages that take seconds: their own code and that of our functions is in their recipes, so that a change of either
+# makes another result. What the others make is worth hours: it is their VERSION that must be raised.
+CHEAP = ("score", "select", "combine")
+MATCHED: set[tuple[str, str]] = set()  # callables whose code, when this process imported it, was what a task said
 
 Follow = Callable[[str, dict[str, Any]], None]  # told (role, line) for each epoch of a training, as it happens
 
@@ -39,7 +41,15 @@ def recipe_of(stage: str, config: Any, inputs: Mapping[str, Result | str]) -> Re
     digests = {role: given if isinstance(given, str) else given.digest for role, given in inputs.items()}
     # the JSON round trip makes 1.0 and tuples look as they will when the recipe is read back
     plain = json.loads(json.dumps(identity(config)))
-    return Recipe(stage, config.VERSION, plain, digests)
+    return Recipe(stage, config.VERSION, plain, digests, code_behind(stage, plain))
+
+
+def code_behind(stage: str, config: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the code that a stage with this config runs, by dotted path: of users always, ours in cheap stages."""
+    cheap = stage in CHEAP
+    paths = [*dotted_paths(config), *([f"dataprune.stages.{stage}.run"] if cheap else [])]
+    found = {path: code_of(path, ours=cheap) for path in paths}
+    return {path: code for path, code in found.items() if code is not None}
 
 
 def obtain(
@@ -63,9 +73,10 @@ def obtain(
         Following(found / "history.jsonl", role, follow).tell()
         return found, False
     reason = store.why_missed(recipe)
-    apart = recipe.stage == "train" and run.devices > 1
-    if not apart:
-        _module(recipe.stage)  # imports take seconds that are not the stage's cost
+    processes = getattr(config, "processes", 1)
+    if processes == 1:
+        with alone():
+            _module(recipe.stage)  # imports take seconds that are not the stage's cost
     with store.building(recipe, say=lambda text: log.info("%s  %s", name, text)) as work:
         if work is None:
             log.info("%s  built by the other process", name)
@@ -76,8 +87,8 @@ def obtain(
         began = time.monotonic()
         write_task(work, recipe, config, {role: result.path for role, result in inputs.items()}, run, label=role)
         with Following(work / "history.jsonl", role, follow):
-            facts = _in_processes(work, run) if apart else run_task(work)
-        result = store.commit(recipe, facts)
+            answer = run_task(work) if processes == 1 else run_in_processes(work, processes, run.threads)
+        result = store.commit(recipe, answer["facts"], answer["made"])
     log.info("%s  built in %.1f s", name, time.monotonic() - began)
     return result, True
 
@@ -92,50 +103,47 @@ def write_task(
         "inputs": {role: str(path) for role, path in inputs.items()},
         "run": dataclasses.asdict(run),
         "label": label,
+        "code": recipe.code,
     }
     write_json(work / "scratch" / "task.json", task)
 
 
 def run_task(work: Path) -> dict[str, Any]:
-    """Run the stage that work/scratch/task.json describes, in this process."""
+    """Run the stage that work/scratch/task.json describes, in this process; returns its facts, and how they were made.
+
+    Raises ConfigError if the code that this process imports is not the code that the recipe counts.
+    """
     task = json.loads((work / "scratch" / "task.json").read_text())
-    module = _module(task["stage"])
-    config = from_plain(module.CONFIG, task["config"])
+    processes, run = task["config"].get("processes", 1), from_plain(RunConfig, task["run"])
     inputs = {role: Path(path) for role, path in task["inputs"].items()}
-    return module.run(config, inputs, work, from_plain(RunConfig, task["run"]), label=task["label"])
+    with alone() if processes == 1 else contextlib.nullcontext():
+        module = _module(task["stage"])
+        check_code(task["code"], ours=task["stage"] in CHEAP)
+        began = time.monotonic()
+        facts = module.run(from_plain(module.CONFIG, task["config"]), inputs, work, run, label=task["label"])
+        seconds = time.monotonic() - began
+    made = {"processes": processes, "stage_s": round(seconds, 3), "config": task["config"], "run": task["run"]}
+    return {"facts": facts, "made": environment(run) | made}
+
+
+def check_code(code: Mapping[str, str], ours: bool) -> None:
+    """Import the modules of these callables and compare their source with the hashes that a recipe counts.
+
+    Raises ConfigError where a file has changed since the job was composed: the result would stand under a wrong key.
+    """
+    for path, wanted in code.items():
+        if (path, wanted) in MATCHED:  # this process has imported it already, and goes on with what it imported
+            continue
+        importlib.import_module(module_of(path))
+        if read_code(path, ours=ours) != wanted:
+            expected = "the code that the job was composed with; its source has changed since: start the job again"
+            raise ConfigError("_target_", path, expected)
+        MATCHED.add((path, wanted))
 
 
 def _module(stage: str) -> Any:
     """The module dataprune.stages.<stage>: its CONFIG and run(). Imported only where it runs: torch takes seconds."""
     return importlib.import_module(f"dataprune.stages.{stage}")
-
-
-def _in_processes(work: Path, run: RunConfig) -> dict[str, Any]:
-    """Run the task in `run.devices` processes of their own; they end with this process."""
-    facts = work / "scratch" / "facts.json"
-    facts.unlink(missing_ok=True)
-    logs = work / "log"
-    logs.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={run.devices}"]
-    command += [f"--log-dir={logs}", "--tee=3", "-m", "dataprune.launch", str(work)]
-    environment = {k: v for k, v in os.environ.items() if k not in INHERITED and not k.startswith(INHERITED_PREFIXES)}
-    # the current folder is where a user's own modules are
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), environment.get("PYTHONPATH")]))
-    environment.setdefault("OMP_NUM_THREADS", str(run.threads or max(1, (os.cpu_count() or 1) // run.devices)))
-    code = subprocess.run(command, env=environment, preexec_fn=_die_with_parent).returncode
-    if code or not facts.exists():
-        raise RuntimeError(f"{work.name}: a worker process failed (exit code {code}); their output is in {logs}")
-    return json.loads(facts.read_text())
-
-
-def _die_with_parent() -> None:
-    """In a child: ask Linux to kill it when its parent is gone, so that a killed driver frees its devices at once.
-
-    SIGKILL, not SIGTERM: at a second SIGTERM torchrun leaves its closing half done and waits for ever for its log
-    readers. The checkpoint of the last epoch is what the next run goes on from.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
 
 
 class Following:
@@ -172,23 +180,31 @@ class Following:
 
 
 def main(work: Path) -> None:
-    """What each worker process runs; process 0 leaves the stage's facts."""
-    _die_with_parent()
+    """What each worker process runs; process 0 leaves the answer."""
+    end_with_driver()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     import torch  # only workers need it here
     import torch.distributed as dist
 
     is_first = os.environ["RANK"] == "0"
-    # where the system cannot end orphans, the workers of a killed driver may still be writing: wait for them
+    # on other machines the workers of a driver that has gone may still be writing: wait for them
     lock = FileLock(work / "scratch" / "writer.lock") if is_first else contextlib.nullcontext()
     with lock:
         # before the stage, not by Lightning in the middle of it: callbacks ask for their rank while they are made
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        facts = run_task(work)
+        task = json.loads((work / "scratch" / "task.json").read_text())
+        on_gpu = task["run"]["accelerator"] != "cpu" and torch.cuda.is_available()
+        try:
+            if on_gpu:
+                if (processes := task["config"]["processes"]) > (there := torch.cuda.device_count()):
+                    raise ConfigError("processes", processes, f"at most {there}, the GPUs that torch finds")
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            dist.init_process_group("nccl" if on_gpu else "gloo")
+            answer = run_task(work)
+        except ConfigError as error:
+            refuse(work, error)
+            raise
         if is_first:
-            write_json(work / "scratch" / "facts.json", facts)
+            write_json(work / "scratch" / "answer.json", answer)
         dist.destroy_process_group()
 
 

@@ -5,13 +5,18 @@ train on what is left, transfer, measure. Every step is a stage: a function of a
 up in the store before anything is computed (launch.obtain), so a sweep computes nothing twice.
 """
 
+import json
 import logging
 import math
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
+import numpy as np
+
+from dataprune.callables import dotted_paths, is_ours, parameters
+from dataprune.checks import Data, check_data, check_functions, inputs_asked_for, renamed
 from dataprune.collect import collect
 from dataprune.config import (
     AdoptConfig,
@@ -25,33 +30,43 @@ from dataprune.config import (
     SelectConfig,
     TrainConfig,
 )
+from dataprune.data.content import stamp
+from dataprune.data.examples import Examples
 from dataprune.data.foreign_dynamics import digest, look
+from dataprune.errors import ConfigError, Shown
 from dataprune.launch import Follow, obtain, recipe_of
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
-from dataprune.stages.index import stamp
 from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.score import cost_of
 from dataprune.stages.select import FILLED
-from dataprune.store import Result, Store, describe
-from dataprune.targets import parameters
+from dataprune.store import Result, Store, describe, fingerprint
+from dataprune.streams import number
+from dataprune.subset import Subset
 
 log = logging.getLogger(__name__)
 PREFIX = {"_target_": "dataprune.selectors.ranked.prefix"}
 
 
-def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
-    """The method's row and those of the baselines, each filed in the store. `follow` hears of every epoch trained."""
+Stamps = dict[str, str]  # of the data sets that a driver has looked at
+
+
+def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None) -> list[dict[str, Any]]:
+    """The method's row and those of the baselines, each filed in the store. `follow` hears of every epoch trained.
+
+    stamps: of a driver with many jobs, which looks at the files of a data set once.
+    """
     check_functions(cfg)
+    stamps = {} if stamps is None else stamps
     store = Store(cfg.run.store, cfg.run.verify)
     rows = []
     for name, single in experiments(cfg):
         towards = f" -> {single.target.name}" if single.target else ""
         log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, single.prune_ratio, towards, cfg.seed)
-        row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}."))
-        store.write_row(row_name(single), row)
-        rows.append(row | {"row": row_name(single)})
+        row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}.", stamps))
+        store.write_row(row_name(row), row)
+        rows.append(row | {"row": row_name(row)})
     if cfg.run.influence.store is not None:
         collect(effective(cfg), rows[0])
     return rows
@@ -77,20 +92,20 @@ def experiments(cfg: Config) -> list[tuple[str, Config]]:
 def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
     method = cfg.method
-    source = stage("index", cfg.source, "source", files=stamp(cfg.source))
-    target = stage("index", cfg.target, "target", files=stamp(cfg.target)) if cfg.target else None
-    others = {name: stage("index", data, f"target.{name}", files=stamp(data)) for name, data in cfg.others.items()}
+    source = stage.data(cfg.source, "source")
+    target = stage.data(cfg.target, "target") if cfg.target else None
+    others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
 
-    known: dict[str, Result | None] = {"examples": source, "target": target}
-    known |= {f"target.{name}": data for name, data in others.items()}
+    known: dict[str, Result | None] = {"examples": source.table, "target": target.table if target else None}
     subset = None
     if prunes(cfg):
-        known |= look_at_data(stage, cfg, known)
+        seen = {"examples": source, "target": target} | {f"others.{name}": data for name, data in others.items()}
+        known |= look_at_data(stage, cfg, seen)
         if method.score:
             known["scores"] = score(stage, method.score, method, known, "scores")
         if method.runs > 1:
-            known["scores"] = averaged(stage, cfg, known)
+            known["scores"] = averaged(stage, cfg, known, seen)
         if others:
             known["scores"] = combined(stage, method, known, others)
         if cut_fraction(cfg):
@@ -101,40 +116,42 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     if method.trains_on == "nothing":
         model = None
     else:
-        model = train(stage, pretraining(cfg, source), "model", examples=source, subset=subset)
+        if cfg.pretrain.subset is not None and subset is not None:
+            check_claim(cfg, source.table, subset)
+        model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
-        stage("evaluate", cfg.evaluate, "source_result", model=model, examples=source, subset=classes_only)
+        stage("evaluate", cfg.evaluate, "source_result", model=model, subset=classes_only, **source.inputs)
 
     if target is not None:
-        adapted = train(stage, transferring(cfg), "adapted", examples=target, init=model)
-        stage("evaluate", cfg.evaluate, "target_result", model=adapted, examples=target)
+        adapted = train(stage, transferring(cfg), "adapted", target, init=model)
+        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs)
     return row_of(cfg, stage.results, stage.built)
 
 
-def look_at_data(stage: "Stages", cfg: Config, known: dict[str, Result | None], run: str = "") -> dict[str, Result]:
+def look_at_data(stage: "Stages", cfg: Config, known: dict[str, Data | None], run: str = "") -> dict[str, Result]:
     """What the surrogate tells of the data, as far as the method asks for it: dynamics and signals, by role.
 
     run: what the roles end in where there are several surrogates.
     """
-    asked, examples = inputs_asked_for(cfg.method), known["examples"]
-    assert examples is not None
+    asked, source = inputs_asked_for(cfg.method), known["examples"]
+    assert source is not None
     seen: dict[str, Result] = {}
     foreign = cfg.surrogate.dynamics is not None
     if "dynamics" in asked and foreign:
-        seen["dynamics"] = dynamics(stage, cfg.surrogate, examples=examples)
+        seen["dynamics"] = dynamics(stage, cfg.surrogate, examples=source.table)
     if not asked & {"signals", "gradients", "target_signals", "heldout"} and (foreign or "dynamics" not in asked):
         return seen
-    surrogate = train(stage, replace(cfg.surrogate, dynamics=None), f"surrogate{run}", examples=examples)
+    surrogate = train(stage, replace(cfg.surrogate, dynamics=None), f"surrogate{run}", source)
     seen.setdefault("dynamics", surrogate)
     if "heldout" in asked:
         heldout = EvaluateConfig(split="validation")
-        seen["heldout"] = stage("evaluate", heldout, f"heldout{run}", model=surrogate, examples=examples)
+        seen["heldout"] = stage("evaluate", heldout, f"heldout{run}", model=surrogate, **source.inputs)
     split = {"signals": "examples", "gradients": "examples", "target_signals": "target"}
-    split |= {f"target_signals.{name}": f"target.{name}" for name in cfg.others}
+    split |= {f"target_signals.{name}": f"others.{name}" for name in cfg.others}
     for role, data in split.items():
-        if role.partition(".")[0] in asked:
+        if role.partition(".")[0] in asked and (looked_at := known[data]) is not None:
             config = replace(cfg.signals, arrays=["grad_norm"]) if role == "gradients" else cfg.signals
-            seen[role] = stage("signals", config, f"{role}{run}", model=surrogate, examples=known[data])
+            seen[role] = stage("signals", config, f"{role}{run}", model=surrogate, **looked_at.inputs)
     return seen
 
 
@@ -144,8 +161,11 @@ class Stages:
     `follow` is told roles with `prefix` before them: those of a baseline must not mix with the method's own.
     """
 
-    def __init__(self, store: Store, cfg: Config, follow: Follow | None, prefix: str = "") -> None:
-        self.store, self.run = store, cfg.run
+    def __init__(
+        self, store: Store, cfg: Config, follow: Follow | None, prefix: str = "", stamps: Stamps | None = None
+    ) -> None:
+        self.store, self.run, self.stamps = store, cfg.run, {} if stamps is None else stamps
+        self.named = set(dotted_paths(asdict(cfg)))
         self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
         self.results: dict[str, Result] = {}
         self.built: set[str] = set()
@@ -158,20 +178,46 @@ class Stages:
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
+        check_networks(results.values(), self.named)
         result, built = obtain(self.store, recipe, config, results, self.run, role=role, follow=self.follow)
         self.results[role] = result
         if built:
             self.built.add(role)
         return result
 
+    def data(self, config: DataConfig, role: str) -> Data:
+        """An indexed and decoded data set. Its files are looked at once a driver."""
+        seen = fingerprint(asdict(config.table))
+        if seen not in self.stamps:
+            self.stamps[seen] = stamp(config.table, role)
+        table = self("index", config.table, role, files=self.stamps[seen])
+        kind, _, name = role.partition(".")
+        return Data(
+            table, self("decode", config.pixels, ".".join(filter(None, [f"{kind}_pixels", name])), examples=table)
+        )
 
-def train(stage: Stages, config: TrainConfig, role: str, *, examples: Result, **inputs: Result | None) -> Result:
+
+def check_networks(inputs: Iterable[Result], named: set[str]) -> None:
+    """Raise a ConfigError where a result that comes in holds a network that this job does not name itself.
+
+    A stage builds what network.json says. Who can write into a shared store must not run code as everybody who reads
+    from it: a job builds networks of this package, and those that its own config names.
+    """
+    for result in inputs:
+        if result.has("network.json"):
+            strange = [p for p in dotted_paths(json.loads((result / "network.json").read_text())) if not is_ours(p)]
+            for path in set(strange) - named:
+                expected = f"a network that this job's config names too; it stands in {result.path}"
+                raise ConfigError("model._target_", path, expected)
+
+
+def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
-        return stage("train", config, role, examples=examples, **inputs)
+        return stage("train", config, role, **data.inputs, **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
-    return stage("adopt", adopted, role, files=describe(Path(config.checkpoint))["sha256"], examples=examples)
+    return stage("adopt", adopted, role, files=describe(Path(config.checkpoint))["sha256"], **data.inputs)
 
 
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:
@@ -195,26 +241,29 @@ def score(
     return stage("score", ScoreConfig(function, arrays, path), role, **inputs)
 
 
-def averaged(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Result:
-    """The mean of the method's scores over several surrogates; the one that is there is the first of them."""
+def averaged(stage: Stages, cfg: Config, known: dict[str, Result | None], data: dict[str, Data | None]) -> Result:
+    """The mean of the method's scores over several surrogates: the one whose scores are known, and others beside it.
+
+    Their seeds are drawn from the first one's, so that no two experiments share a surrogate by counting up.
+    """
     method = cfg.method
     assert method.score is not None
     each = [known["scores"]]
     for run in range(1, method.runs):
-        again = replace(cfg, surrogate=replace(cfg.surrogate, seed=cfg.surrogate.seed + run))
-        seen = known | look_at_data(stage, again, known, run=f".run{run}")
+        again = replace(cfg, surrogate=replace(cfg.surrogate, seed=number(cfg.surrogate.seed, "runs", run)))
+        seen = known | look_at_data(stage, again, data, run=f".run{run}")
         each.append(score(stage, method.score, method, seen, f"scores.run{run}"))
     inputs = {f"scores_{i}": scores for i, scores in enumerate(each)}
     return stage("combine", CombineConfig("runs"), "combined", **inputs)
 
 
-def combined(stage: Stages, method: MethodConfig, known: dict[str, Result | None], others: dict[str, Result]) -> Result:
+def combined(stage: Stages, method: MethodConfig, known: dict[str, Result | None], others: dict[str, Data]) -> Result:
     """One ranking of the source's classes for the target and the others."""
     assert method.score is not None
     seen = [(known["scores"], known.get("target_signals"))]
     for name, data in others.items():
         signals = known.get(f"target_signals.{name}")
-        instead = known | {"target": data, "target_signals": signals}
+        instead = known | {"target": data.table, "target_signals": signals}
         seen.append((score(stage, method.score, method, instead, f"scores.{name}"), signals))
     # in an order that does not depend on which of the targets the job is about: all share one result
     seen.sort(key=lambda pair: [result.digest for result in pair if result is not None])
@@ -267,13 +316,30 @@ def cut_fraction(cfg: Config) -> float:
 
 
 def effective(cfg: Config) -> Config:
-    """The same job said in one way: what the method does not look at (a prune ratio, other targets) is left out."""
+    """The same job said in one way: what the method does not look at (a prune ratio, other targets) is left out.
+
+    A method that keeps everything at this prune ratio is no method: it is `full`.
+    """
+    if cfg.method.trains_on == "subset" and cfg.method.select is not None and not prunes(cfg):
+        cfg = replace(cfg, method=MethodConfig(name="full", trains_on="full"))
     ratio = {"full": 0.0, "nothing": 1.0}.get(cfg.method.trains_on, cfg.prune_ratio)
     looks_at_targets = inputs_asked_for(cfg.method) & {"target", "target_signals"}
     return replace(cfg, prune_ratio=ratio, others=cfg.others if looks_at_targets else {})
 
 
-def pretraining(cfg: Config, source: Result) -> TrainConfig:
+def check_claim(cfg: Config, source: Result, subset: Result) -> None:
+    """Raise a ConfigError unless the subset that a checkpoint is said to be trained on is the one that is kept here."""
+    assert cfg.pretrain.subset is not None
+    claimed = Subset.load(cfg.pretrain.subset, Examples(source.path, "train").fingerprint)
+    kept = np.load(subset / "ids.npy")
+    if not np.array_equal(claimed.ids, kept):
+        both = len(np.intersect1d(claimed.ids, kept))
+        found = Shown(f"{cfg.pretrain.subset!r} with {len(claimed.ids)} examples, {both} of them kept here")
+        expected = f"the {len(kept)} examples that {cfg.method.name} keeps at prune_ratio={cfg.prune_ratio}"
+        raise ConfigError("pretrain.subset", found, expected)
+
+
+def pretraining(cfg: Config, source: Data) -> TrainConfig:
     """The recipe of the source model; a compute-matched baseline sees as many images as the pruned run."""
     recipe, ratio = cfg.pretrain, cfg.prune_ratio
     if cfg.method.trains_on == "fresh_subsets":

@@ -1,17 +1,18 @@
 """What a job found, as one row: metrics, cost, and the keys of all results behind them."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from dataprune import __version__
+from dataprune.callables import parameters
 from dataprune.config import Config, TrainConfig, identity
 from dataprune.store import Result, fingerprint
 
 
-def row_name(cfg: Config) -> str:
-    """Hash of everything that makes the row what it is."""
-    plain = identity(replace(cfg, run=type(cfg.run)(), name="")) | {"prune_ratio": cfg.prune_ratio, "seed": cfg.seed}
-    return fingerprint(plain)[:16]
+def row_name(row: dict[str, Any]) -> str:
+    """Hash of what makes the row what it is: rows of one name are the same experiment."""
+    return fingerprint([row["identity"], row["prune_ratio"], row["seeds"]])[:16]
 
 
 def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str, Any]:
@@ -38,11 +39,93 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
         "model": name_of(cfg.pretrain),
         "transfer": cfg.transfer.trainable if cfg.transfer else None,
         "seed": cfg.seed,
+        "seeds": seeds_of(cfg, results),
+        "config": (made_of := config_of(cfg, results)),
+        "identity": fingerprint(made_of)[:16],
+        "claimed": cfg.pretrain.subset is not None and "model" in results,
         "metrics": metrics,
         "cost": cost(results, built),
         "keys": {role: result.key for role, result in results.items()},
         "version": __version__,
     }
+
+
+def seeds_of(cfg: Config, results: dict[str, Result]) -> dict[str, int]:
+    """The seeds that the experiment really draws from, by config key: equal ones give equal results."""
+    draws = cfg.method.select is not None and "rng" in parameters(cfg.method.select["_target_"]).names
+    seeds = {"seed": cfg.seed} if "subset" in results and draws else {}
+    for key, role in (("surrogate", "surrogate"), ("pretrain", "model"), ("transfer", "adapted")):
+        if role in results and results[role].recipe["stage"] == "train":
+            seeds[f"{key}.seed"] = getattr(cfg, key).seed
+    return seeds
+
+
+def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
+    """Everything that made the row's numbers but the seeds and the prune ratio, by config key; nothing that the method
+    did not use. Data sets stand by their content, functions with the hashes of their code, foreign files by theirs.
+    """
+    made: dict[str, Any] = {}
+    for role, result in results.items():
+        kind, _, name = role.partition(".")
+        if kind in DATA:
+            place = made.setdefault(DATA[kind], {}) if not name else made.setdefault("others", {}).setdefault(name, {})
+            place |= _data(result)
+        elif kind in TRAINED and not name:
+            made[TRAINED[kind]] = _recipe(result)
+        elif kind in LOOKS and not name:
+            made.setdefault("signals", {})[kind] = _recipe(result)
+    if "dynamics" in results:
+        made["surrogate"] = made.get("surrogate", {}) | {"dynamics": _recipe(results["dynamics"])}
+    if "model" in results and results["model"].recipe["stage"] == "train":
+        # as the config has it: what a ratio makes of it (iterations, a share an epoch) follows from the method
+        made["pretrain"] = _plain(replace(cfg.pretrain, seed=0)) | _origin(results["model"])
+    made["method"] = _method(cfg, results)
+    made["evaluate"] = _plain(cfg.evaluate)
+    return made
+
+
+DATA = {"source": "source", "source_pixels": "source", "target": "target", "target_pixels": "target"}
+DATA |= {"others": "others", "others_pixels": "others"}
+TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
+LOOKS = ("signals", "gradients", "target_signals", "heldout")
+
+
+def _data(result: Result) -> dict[str, Any]:
+    """What a data set is made of: the content of all its splits; how its pixels are laid out."""
+    if result.recipe["stage"] == "index":
+        return {"content": fingerprint(result.facts["fingerprints"])[:16]}
+    return _recipe(result)
+
+
+def _recipe(result: Result) -> dict[str, Any]:
+    """A result's recipe without seed, and of its inputs only what came from outside the store."""
+    return {name: value for name, value in result.recipe["config"].items() if name != "seed"} | _origin(result)
+
+
+def _origin(result: Result) -> dict[str, Any]:
+    """The version and code of the stage that made a result, and the hash of files from outside the store."""
+    recipe = result.recipe
+    code = {"code": recipe["code"]} if recipe["code"] else {}
+    files = {"files": recipe["inputs"]["files"]} if "files" in recipe["inputs"] else {}
+    return {"VERSION": recipe["version"]} | code | files
+
+
+def _method(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
+    """The method without its name, with the code that scored, combined and selected."""
+    made = {name: value for name, value in _plain(cfg.method).items() if name not in ("name", "path")}
+    code: dict[str, str] = {}
+    for role, result in results.items():
+        if result.recipe["stage"] in ("score", "combine", "select"):
+            code |= result.recipe["code"]
+            if "files" in result.recipe["inputs"]:
+                made.setdefault("files", {})[role] = result.recipe["inputs"]["files"]
+    code.pop("dataprune.selectors.ranked.prefix", None)  # cuts a longer order: at some ratios of a line only
+    return made | ({"code": code} if code else {})
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A config's identity as it looks when it is read back from JSON."""
+    return json.loads(json.dumps(identity(config)))
 
 
 def cost(results: dict[str, Result], built: set[str]) -> dict[str, Any]:
@@ -58,7 +141,7 @@ def cost(results: dict[str, Result], built: set[str]) -> dict[str, Any]:
         name: sum(seconds.get(role, 0.0) for role in roles)
         for name, roles in {
             "surrogate_s": ["surrogate"],
-            "signals_s": ["signals", "gradients", "target_signals"],
+            "signals_s": ["signals", "gradients", "heldout", "target_signals"],
             "score_s": ["scores", "cut", "combined"],
             "select_s": ["subset", "order"],
             "train_s": ["model"],

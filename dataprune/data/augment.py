@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import torch
 
-from dataprune.data.order import AUGMENT, epoch_rng
+from dataprune.streams import stream
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Draws:
     @classmethod
     def of_epoch(cls, n: int, padding: int, flip: bool, seed: int, epoch: int) -> "Draws":
         """Draw for all n places of an epoch at once."""
-        rng = epoch_rng(seed, epoch, AUGMENT)
+        rng = stream(seed, "augment", epoch)
         rows, columns = rng.integers(0, 2 * padding + 1, (2, n), dtype=np.int16)
         return cls(rows, columns, rng.random(n) < 0.5 if flip else np.zeros(n, bool), padding)
 

@@ -1,15 +1,17 @@
-"""The example table: what a reader returns, and what the pipeline reads back from an index result.
+"""The example table: what a reader returns, and what the pipeline reads back from index and decode results.
 
 An `id` is the row number of an example in its split; every per-example array in the program has it as an axis.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+
+from dataprune.streams import stream
 
 Image = np.ndarray | bytes | Path  # uint8 (h, w, c) | an encoded file's bytes | its path
 
@@ -34,20 +36,44 @@ class Dataset:
     classes: list[str]
     splits: dict[str, Split]
     maximum: int = 255  # the largest value a pixel can take
-    root: Path | None = field(default=None)  # folder below which the names are files
+    root: Path | None = field(default=None)  # folder below which the images are files; None = the config's path
+
+
+CHUNK = 1024  # images looked at a time
+
+
+def chunks(split: Split, kept: np.ndarray) -> Iterator[tuple[int, list[Image]]]:
+    """(position in `kept` of the first, images) of up to CHUNK kept images of a reader's split at a time."""
+    wanted = set(kept.tolist()) if len(kept) < len(split.labels) else None
+    start, chunk = 0, []
+    for i, image in enumerate(split.images):
+        if wanted is None or i in wanted:
+            chunk.append(image)
+        if len(chunk) == CHUNK:
+            yield start, chunk
+            start, chunk = start + CHUNK, []
+    if chunk:
+        yield start, chunk
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One split of an indexed data set, as the index stage wrote it."""
+    """One split of an indexed data set: its table, and its pixels for those who look at them."""
 
     folder: Path  # the index result
     split: str
+    pixels: Path | None = None  # the decode result; None = only the table is asked for
+
+    @classmethod
+    def of(cls, inputs: dict[str, Path], split: str) -> "Examples":
+        """A split with its pixels, from the inputs `examples` and `pixels` of a stage."""
+        return cls(inputs["examples"], split, inputs["pixels"])
 
     @cached_property
     def header(self) -> dict:
-        """n and shape per split, channels, mean, std, maximum, storage."""
-        return json.loads((self.folder / "header.json").read_text())
+        """maximum, n of each split; with pixels also size, shape, channels, mean, std, storage."""
+        table = json.loads((self.folder / "header.json").read_text())
+        return table if self.pixels is None else table | json.loads((self.pixels / "header.json").read_text())
 
     @cached_property
     def classes(self) -> list[str]:
@@ -67,12 +93,16 @@ class Examples:
     @cached_property
     def images(self) -> np.ndarray:
         """uint8 (n, h, w, c), memory-mapped; only of a data set with storage=memory."""
-        return np.load(self.folder / self.split / "images.npy", mmap_mode="r")
+        assert self.pixels is not None
+        path = self.pixels / self.split / "images.npy"
+        held = None if path.exists() else self.encoded().arrays()  # those that the reader gave, as they are
+        return np.load(path, mmap_mode="r") if held is None else held
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the indexed data set: equal for the same images, labels and names, wherever they lie."""
-        return json.loads((self.folder / "manifest.json").read_text())["digest"]
+        """Hash of class names, labels and content of the split: the same for files, bytes and arrays of one content,
+        wherever they lie; begins with "stat:" where the content is declared by names and sizes alone."""
+        return json.loads((self.folder / "header.json").read_text())["fingerprints"][self.split]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,33 +113,51 @@ class Examples:
         return list(self.header["splits"])
 
     def encoded(self) -> "Encoded":
-        """Access to the encoded images; only of a data set with storage=files."""
+        """Access to the images as the reader gave them."""
         return Encoded(self.folder, self.split)
 
 
 class Encoded:
-    """Encoded images by id, from their own files or from one file that holds all. Cheap to pickle (loader workers)."""
+    """Images by id as their reader gave them, from their own files or from one that holds all. Cheap to pickle."""
 
     def __init__(self, folder: Path, split: str) -> None:
-        self.folder, self.split = folder, split
+        self.folder, self.split, self.held = folder, split, folder / "held" / split
         self._blob: np.ndarray | None = None
 
     @cached_property
     def _offsets(self) -> np.ndarray | None:
-        path = self.folder / self.split / "offsets.npy"
+        path = self.held / "offsets.npy"
+        return np.load(path) if path.exists() else None
+
+    @cached_property
+    def _shapes(self) -> np.ndarray | None:
+        path = self.held / "shapes.npy"
         return np.load(path) if path.exists() else None
 
     @cached_property
     def _paths(self) -> list[Path]:
-        root = Path((self.folder / "export" / "root.txt").read_text())
-        return [root / name for name in json.loads((self.folder / self.split / "names.json").read_text())]
+        export = self.folder / "export"
+        root = Path((export / "root.txt").read_text())
+        return [root / name for name in json.loads((export / self.split / "files.json").read_text())]
 
-    def __getitem__(self, i: int) -> bytes:
+    @property
+    def are_arrays(self) -> bool:
+        """Whether the reader gave arrays, not encoded bytes or files."""
+        return self._shapes is not None
+
+    def arrays(self) -> np.ndarray | None:
+        """All images as uint8 (n, h, w, c), memory-mapped, where the reader gave arrays of one shape; else None."""
+        if self._shapes is None or (self._shapes != self._shapes[0]).any():
+            return None
+        return np.memmap(self.held / "encoded.bin", np.uint8, "r").reshape(-1, *self._shapes[0])
+
+    def __getitem__(self, i: int) -> bytes | np.ndarray:
         if self._offsets is None:
             return self._paths[i].read_bytes()
         if self._blob is None:
-            self._blob = np.memmap(self.folder / self.split / "encoded.bin", np.uint8, "r")
-        return self._blob[self._offsets[i] : self._offsets[i + 1]].tobytes()
+            self._blob = np.memmap(self.held / "encoded.bin", np.uint8, "r")
+        image = self._blob[self._offsets[i] : self._offsets[i + 1]]
+        return image.tobytes() if self._shapes is None else np.array(image).reshape(self._shapes[i])
 
 
 def half_of(labels: np.ndarray, which: str, seed: int = 0) -> np.ndarray:
@@ -117,7 +165,7 @@ def half_of(labels: np.ndarray, which: str, seed: int = 0) -> np.ndarray:
 
     To estimate something on one half and report it on the other (influences and counterfactuals).
     """
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "halves")
     first = np.concatenate([rng.permutation(ids)[: -(-len(ids) // 2)] for ids in _members(labels)])
     return np.sort(first) if which == "first" else np.setdiff1d(np.arange(len(labels)), first)
 

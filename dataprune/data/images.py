@@ -53,7 +53,19 @@ def random_box(width: int, height: int, area: list[float], rng: np.random.Genera
     return centre(width, height)
 
 
-def size_of(image: bytes) -> tuple[int, int]:
+def check_readable(encoded: bytes) -> None:
+    """Read an image to its last bit, or raise what Pillow raises for a broken one (OSError, SyntaxError, ...).
+
+    Opening and `verify()` pass a JPEG that breaks off. JPEGs are put together at an eighth of their size: their whole
+    text is read all the same, in a third of the time.
+    """
+    picture = Pillow.open(io.BytesIO(encoded))
+    if picture.format == "JPEG":
+        picture.draft("L", (1, 1))
+    picture.load()
+
+
+def size_of(image: np.ndarray | bytes) -> tuple[int, int]:
     """Width and height, from the file's header alone."""
     return _open(image).size
 

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 from dataprune.data.augment import Draws, batch, batch_on_device, normalising_table
 from dataprune.data.examples import Encoded, Examples
 from dataprune.data.images import decode, random_box, size_of
-from dataprune.data.order import AUGMENT, Batch, Order
+from dataprune.data.order import Batch, Order
 from dataprune.errors import ConfigError
+from dataprune.streams import stream
 
 
 class Loader:
@@ -198,7 +199,7 @@ class Pixels:
     def __getitem__(self, at: tuple[int, int, int]) -> np.ndarray:
         i, place, epoch = at
         image = self.encoded[i]
-        rng = np.random.default_rng([self.seed, epoch, AUGMENT, place])
+        rng = stream(self.seed, "augment", epoch, place)
         box = None if self.area is None else random_box(*size_of(image), self.area, rng)
         size = self.size(epoch) if callable(self.size) else self.size
         pixels = decode(image, self.channels, size, box)

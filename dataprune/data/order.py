@@ -10,13 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataprune.errors import ConfigError
-
-ORDER, AUGMENT = 0, 1  # which of an epoch's random streams
-
-
-def epoch_rng(seed: int, epoch: int, stream: int) -> np.random.Generator:
-    """The random generator of one epoch; independent of everything that was drawn before."""
-    return np.random.default_rng([seed, epoch, stream])
+from dataprune.streams import stream
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
-            raise ConfigError("batch_size", self.batch_size, f"a multiple of run.devices={self.world}")
+            raise ConfigError("batch_size", self.batch_size, f"a multiple of processes={self.world}")
         if self.fresh is not None and not 1 <= self.fresh <= len(self.ids):
             raise ConfigError("fresh", self.fresh, f"1 to {len(self.ids)} examples an epoch")
 
@@ -66,9 +60,9 @@ class Order:
         if not self.shuffle:
             return self.ids
         if self.fresh is None:
-            return epoch_rng(self.seed, epoch, ORDER).permutation(self.ids)
+            return stream(self.seed, "order", epoch).permutation(self.ids)
         chunks = len(self.ids) // self.fresh
-        permuted = epoch_rng(self.seed, epoch // chunks, ORDER).permutation(self.ids)
+        permuted = stream(self.seed, "order", epoch // chunks).permutation(self.ids)
         start = epoch % chunks * self.fresh
         return permuted[start : start + self.fresh]
 

@@ -75,7 +75,7 @@ def _estimate(experiment: Experiment, args: argparse.Namespace) -> int:
     np.save(out / "order.npy", order)
     write_json(out / COST, experiment.cost)
     counts, stability = experiment.stability()
-    units = experiment.names["units"]
+    units = experiment.store.names["units"]
     with open(out / "classes.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["id", "name", "mean_influence", "standard_error", "t"])
@@ -98,7 +98,7 @@ def _estimate(experiment: Experiment, args: argparse.Namespace) -> int:
 
 
 def _target_class(experiment: Experiment, args: argparse.Namespace) -> int:
-    names = experiment.names
+    names = experiment.store.names
     members = experiment.labels == _number(args.name, names["targets"], "target class")
     mean, error = mean_influence(experiment.masks, experiment.outputs[:, members])
     _show([(names["units"][i], value, spread) for i, value, spread in strongest(mean, error, args.most)])
@@ -108,9 +108,9 @@ def _target_class(experiment: Experiment, args: argparse.Namespace) -> int:
 def _example(experiment: Experiment, args: argparse.Namespace) -> int:
     at = np.flatnonzero(experiment.targets == args.id)
     if len(at) == 0:
-        last = len(np.load(experiment.store.root / "labels.npy")) - 1
+        last = len(experiment.store.labels) - 1
         raise ConfigError("id", args.id, f"an id of 0 to {last} in this half of the targets (--half all)")
-    names, place = experiment.names, int(at[0])
+    names, place = experiment.store.names, int(at[0])
     rows = strongest(experiment.influence[place], experiment.error[place], args.most)
     told = np.bincount(experiment.predictions[:, place], minlength=len(names["targets"]))
     truth = int(experiment.labels[place])
@@ -123,7 +123,7 @@ def _example(experiment: Experiment, args: argparse.Namespace) -> int:
 
 
 def _sub_population(experiment: Experiment, args: argparse.Namespace) -> int:
-    names = experiment.names
+    names = experiment.store.names
     unit = _number(args.name, names["units"], "source class")
     column = experiment.influence[:, unit]
     for label in np.unique(experiment.labels):
@@ -136,7 +136,7 @@ def _sub_population(experiment: Experiment, args: argparse.Namespace) -> int:
 
 def _pairs(experiment: Experiment, args: argparse.Namespace) -> int:
     """The strongest (unit, target) pairs, with t-values; both signs."""
-    values, names = experiment.influence, experiment.names
+    values, names = experiment.influence, experiment.store.names
     flat = np.nan_to_num(values).ravel()
     order = np.concatenate([np.argsort(-flat)[: args.most], np.argsort(flat)[: args.most]])
     with open(args.out, "w", newline="") as file:

@@ -1,6 +1,5 @@
 """Estimates over a finished (or growing) influence store; every function returns arrays, the commands print them."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,13 +47,13 @@ class Experiment:
     @cached_property
     def targets(self) -> np.ndarray:
         """Ids of the target test examples that count, int64."""
-        labels = np.load(self.store.root / "labels.npy")
+        labels = self.store.labels
         return np.arange(len(labels)) if self.half == "all" else half_of(labels, self.half)
 
     @cached_property
     def labels(self) -> np.ndarray:
         """True classes of these targets."""
-        return np.load(self.store.root / "labels.npy")[self.targets]
+        return self.store.labels[self.targets]
 
     @cached_property
     def outputs(self) -> np.ndarray:
@@ -67,11 +66,6 @@ class Experiment:
     def predictions(self) -> np.ndarray:
         """int32 (m, targets)."""
         return self.store.array("prediction")[self.models][:, self.targets]
-
-    @cached_property
-    def names(self) -> dict[str, list[str]]:
-        """Names of the `units` (source classes or examples) and of the `targets`' classes."""
-        return json.loads((self.store.root / "names.json").read_text())
 
     @cached_property
     def cost(self) -> dict[str, float]:

@@ -19,7 +19,7 @@ def draw(experiment: Experiment, folder: Path, counts: np.ndarray, stability: np
     """Draw report.html into the folder."""
     page = Page(folder)
     mean, error = experiment.mean
-    units, targets = experiment.names["units"], experiment.names["targets"]
+    units, targets = experiment.store.names["units"], experiment.store.names["targets"]
     page.heading(1, "Influence of source classes")
     page.note(
         f"{len(experiment.models)} models, each on a random half of {len(units)} units; outcome {experiment.outcome} "

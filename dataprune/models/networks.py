@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional as F
 
+from dataprune.callables import code_of
 from dataprune.errors import ConfigError
 
 
@@ -23,6 +24,7 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = nn.Linear(backbone.num_features, n_classes)  # type: ignore[arg-type]
         self.frozen = False
+        self.channels_last: bool | None = None  # memory layout that its recipe asks for; None = on GPUs only
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Float (b, d)."""
@@ -52,6 +54,18 @@ def build(model: dict[str, Any], in_channels: int, n_classes: int) -> Network:
     if not hasattr(backbone, "num_features"):
         raise ConfigError("model._target_", model["_target_"], "a function whose module has the attribute num_features")
     return Network(backbone, n_classes)
+
+
+def describe(model: dict[str, Any], in_channels: int, n_classes: int) -> dict[str, Any]:
+    """What `network.json` says: how to build the network, and (a user's own) of which code."""
+    code = code_of(model["_target_"])
+    return {
+        "model": model,
+        "in_channels": in_channels,
+        "n_classes": n_classes,
+        "code": code,
+        "channels_last": None,
+    }
 
 
 class Convolutional(nn.Module):

@@ -31,7 +31,9 @@ class Selection:
     def of_row(cls, store: Store, line: pd.Series) -> "Selection":
         """Read it from the store by the row's keys."""
         keys = line["keys"]
-        examples = Examples(store.root / "index" / keys["source"], "train")
+        examples = Examples(
+            store.root / "index" / keys["source"], "train", store.root / "decode" / keys["source_pixels"]
+        )
         subset = np.load(store.root / "select" / keys["subset"] / "export" / "subset.npz")
         kept = np.zeros(len(examples), bool)
         kept[subset["ids"]] = True

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from dataprune.callables import check_target, parameters
 from dataprune.config import MethodConfig, SelectConfig, check_ranges
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
@@ -21,7 +22,6 @@ from dataprune.select.files import Arrays, fingerprint, read_arrays
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS
 from dataprune.stages.select import FILLED, KEY, select, subset_of
-from dataprune.targets import check_target, parameters
 
 EXAMPLES = """
 examples:

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, first, generator, one_of, shaped, whole_number
+from dataprune.streams import stream
 
 
 def top_classes(frequency: np.ndarray, k: int, *, reverse: bool = False, ties: np.ndarray | None = None) -> np.ndarray:
@@ -99,8 +100,8 @@ def random_halves(n: int, seed: int, model: int, *, keep: int | None = None) -> 
     draws from an unseeded global generator. Returns int64 (keep,), ascending.
     """
     keep = whole_number("keep", n // 2 if keep is None else keep, 1, n, "the number of ids")
-    start = [whole_number("seed", seed, 0), whole_number("model", model, 0)]
-    return np.sort(np.random.default_rng(start).permutation(n)[:keep])
+    rng = stream(whole_number("seed", seed, 0), "halves of models", whole_number("model", model, 0))
+    return np.sort(rng.permutation(n)[:keep])
 
 
 def removal_order(influence: np.ndarray) -> np.ndarray:

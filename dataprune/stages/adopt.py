@@ -13,7 +13,7 @@ import torch
 from dataprune.config import AdoptConfig, RunConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
-from dataprune.models.networks import Network, build
+from dataprune.models.networks import Network, build, describe
 
 CONFIG = AdoptConfig
 PREFIXES = ("module.", "model.", "network.")  # of DataParallel, of Lightning modules, of ours
@@ -21,14 +21,13 @@ PREFIXES = ("module.", "model.", "network.")  # of DataParallel, of Lightning mo
 
 def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Fit the checkpoint's tensors to the network, all of them, or raise a ConfigError that says which do not fit."""
-    examples = Examples(inputs["examples"], "train")
+    examples = Examples.of(inputs, "train")
     channels, n_classes = examples.header["channels"], len(examples.classes)
     network = build(config.model, channels, n_classes)
     state = read_state(Path(config.checkpoint), f"{label}.checkpoint")
     network.load_state_dict(fitted(state, network, f"{label}.checkpoint"))
     torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
-    description = {"model": config.model, "in_channels": channels, "n_classes": n_classes}
-    (work / "network.json").write_text(json.dumps(description, indent=1))
+    (work / "network.json").write_text(json.dumps(describe(config.model, channels, n_classes), indent=1))
     return {"parameters": sum(p.numel() for p in network.parameters()), "examples": len(examples), "images_seen": 0}
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from dataprune.callables import check_exists, check_target
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
-from dataprune.targets import check_exists, check_target
 
 Inputs = dict[str, Path]
 

@@ -23,7 +23,7 @@ CONFIG = EvaluateConfig
 def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Measure; returns the metrics (fractions, 0 to 1; loss in nats)."""
     network = load_network(inputs["model"])
-    examples = Examples(inputs["examples"], config.split)
+    examples = Examples.of(inputs, config.split)
     ids = np.arange(len(examples))
     if "subset" in inputs and (inputs["subset"] / "classes.npy").exists():
         ids = examples_of(np.load(inputs["subset"] / "classes.npy"), examples.labels)

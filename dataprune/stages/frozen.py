@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dataprune.callables import code_of
 from dataprune.config import RunConfig
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import FileLoader, Loader, MemoryLoader
@@ -19,7 +20,7 @@ from dataprune.progress import track
 
 
 def device_of(run: RunConfig) -> torch.device:
-    """Where this process computes: the GPU that torchrun gave it, or the CPU."""
+    """Where this process computes: the GPU that torchrun gave it (the first one without torchrun), or the CPU."""
     if run.accelerator != "cpu" and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if run.accelerator == "gpu":
@@ -27,10 +28,26 @@ def device_of(run: RunConfig) -> torch.device:
     return torch.device("cpu")
 
 
+def layout(network: Network, device: torch.device) -> torch.memory_format:
+    """The memory layout of images and weights: as the network's recipe says; if it does not, channels last on GPUs.
+
+    (On the CPU some convolutions of torch 2.15 crash with it.)
+    """
+    wanted = device.type != "cpu" if network.channels_last is None else network.channels_last
+    return torch.channels_last if wanted else torch.contiguous_format
+
+
 def load_network(folder: Path) -> Network:
     """The network of a train or adopt result, with its weights, on the CPU."""
     description = json.loads((folder / "network.json").read_text())
-    network = build(description["model"], description["in_channels"], description["n_classes"])
+    code = code_of(description["model"]["_target_"])
+    if code != description["code"]:  # the same weights in another network are another model
+        what = "the code that the weights were trained in; it has changed since: start the job again"
+        raise ConfigError("model._target_", description["model"]["_target_"], what)
+    # the weights follow at once: nothing is downloaded for them
+    model = description["model"] | ({"pretrained": False} if description["model"].get("pretrained") else {})
+    network = build(model, description["in_channels"], description["n_classes"])
+    network.channels_last = description["channels_last"]
     network.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
     return network
 
@@ -57,11 +74,12 @@ def outputs(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Features float32 (b, d) and logits float32 (b, classes) of `ids` in order, in eval mode."""
     check_channels(network, examples)
-    network = network.to(device_of(run), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    device = device_of(run)
+    network = network.to(device, memory_format=layout(network, device)).eval()  # type: ignore[call-overload]
     loader = clean_loader(examples, ids, batch_size, run)
     with torch.inference_mode():
         for batch in track(loader, label, len(loader)):
-            features = network.features(batch["x"])
+            features = network.features(batch["x"].contiguous(memory_format=layout(network, device)))
             yield features.float(), network.head(features).float()
 
 

@@ -1,98 +1,198 @@
 """Stage index: read a data set once, check it, and write its example table.
 
-Input: none (the reader's files; their state is in the recipe). Files: classes.json, header.json and for each split
-labels.npy, names.json and, with storage=memory, images.npy: decoded uint8 (n, h, w, c). With storage=files the images
-stay where they are (export/root.txt says where); those inside a Parquet file are copied into encoded.bin.
+Input: none (the reader's files; `stamp` of them is in the recipe). Files: classes.json, header.json and for each split
+labels.npy, names.json and content.npy: a hash an example of its encoded bytes, or of the array where a reader gives
+none. These are what the data set is; size, channels, mean and std are the business of stage decode.
+
+Images in files stay where they are (export/root.txt says where). Encoded bytes and arrays that a reader gives are kept
+in held/, which content.npy speaks for: it is checked for damage but does not count for the digest a second time.
 """
 
 import json
 import os
-from collections.abc import Iterator
+import struct
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from hydra.utils import get_method
+from PIL import Image as Pillow
 
-from dataprune.config import DataConfig, RunConfig
-from dataprune.data.examples import Dataset, Image, Split
-from dataprune.data.images import decode
+from dataprune.config import IndexConfig, RunConfig
+from dataprune.data.content import HASH, Known, fingerprint_of, hashed, read
+from dataprune.data.examples import Dataset, Image, Split, chunks
+from dataprune.data.images import check_readable
 from dataprune.errors import ConfigError, Shown, first
 from dataprune.progress import Bar
-from dataprune.targets import parameters
+from dataprune.streams import stream
 
-CONFIG = DataConfig
-CHUNK = 1024  # images decoded at a time
+CONFIG = IndexConfig
+# what PIL raises for a broken file; all are counted and reported
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Pillow.DecompressionBombError)
 
 
-def run(config: DataConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+def run(config: IndexConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Read, check and write; returns counts. `label` is the config group (source or target), for messages."""
     dataset = read(config, label)
-    header: dict[str, Any] = {"storage": config.storage, "maximum": dataset.maximum, "splits": {}, "size": config.size}
+    header: dict[str, Any] = {"maximum": dataset.maximum, "content": config.content, "splits": {}, "fingerprints": {}}
     for name, split in dataset.splits.items():
         folder = work / name
         folder.mkdir(exist_ok=True)
         labels = _checked_labels(split, name, dataset.classes, config, label)
         kept = _limited(labels, getattr(config.limit, name, None), config.seed, f"{label}.limit.{name}")
-        np.save(folder / "labels.npy", labels[kept])
         names = split.names or [str(i) for i in range(len(labels))]
-        (folder / "names.json").write_text(json.dumps([names[i] for i in kept]))
-        if config.storage == "memory":
-            shape = _decoded(config, split, kept, names, folder, label)
-        else:
-            shape = _encoded(config, dataset, split, kept, names, work, folder, label)
-        header["splits"][name] = {"n": len(kept), "shape": shape}
-    shapes = {tuple(s["shape"]) for s in header["splits"].values()}
-    if len(shapes) > 1:
-        raise ConfigError(f"{label}.size", config.size, f"one size for all splits; they have {sorted(shapes)}")
-    header["channels"] = shapes.pop()[-1]
-    header["mean"], header["std"] = _statistics(config, work, header)
+        table = Table(config, dataset, split, kept, [names[i] for i in kept], work, name, label)
+        np.save(folder / "labels.npy", labels[kept])
+        (folder / "names.json").write_text(json.dumps(table.names))
+        content = table.write()
+        np.save(folder / "content.npy", content)
+        header["splits"][name] = {"n": len(kept)}
+        header["fingerprints"][name] = fingerprint_of(dataset.classes, labels[kept], content, config.content)
     (work / "header.json").write_text(json.dumps(header, indent=1))
     (work / "classes.json").write_text(json.dumps(dataset.classes))
-    facts = {"classes": len(dataset.classes), "channels": header["channels"]}
+    facts = {"classes": len(dataset.classes), "fingerprints": header["fingerprints"]}
     return facts | {name: s["n"] for name, s in header["splits"].items()}
 
 
-def read(config: DataConfig, label: str) -> Dataset:
-    """Call the config's reader; it gets `path` and `seed` if it has such parameters."""
-    constants = {k: v for k, v in config.reader.items() if k != "_target_"}
-    takes = parameters(config.reader["_target_"])
-    for name, value in (("path", config.path), ("seed", config.seed)):
-        if name in takes.names and name not in constants:
-            if value is None:
-                raise ConfigError(f"{label}.{name}", None, f"a value; {config.name} data are read from there")
-            constants[name] = value
+class Looked(NamedTuple):
+    """What one look at an example's bytes gave."""
+
+    digest: bytes  # of HASH bytes
+    image: bytes | np.ndarray | None  # to be held; None where it stays in its file
+    readable: bool
+
+
+class Table:
+    """The kept examples of one split on their way into the index: looked at once, hashed, and held if no file does."""
+
+    def __init__(
+        self,
+        config: IndexConfig,
+        dataset: Dataset,
+        split: Split,
+        kept: np.ndarray,
+        names: list[str],
+        work: Path,
+        name: str,
+        label: str,
+    ) -> None:
+        self.config, self.split, self.kept, self.names, self.label = config, split, kept, names, label
+        self.folder, self.name = work, name
+        root = dataset.root or (Path(config.path) if config.path is not None else None)
+        self.root = None if root is None else root.absolute()
+        self.files: list[str] = []  # relative to the root, of images that stay where they are
+
+    def write(self) -> np.ndarray:
+        """Look at every kept example and write what nobody else holds; returns the hashes, uint8 (n, HASH)."""
+        content = np.zeros((len(self.kept), HASH), np.uint8)
+        broken: list[str] = []
+        known = Known.of(self.folder, self.root, self.name)
+        with (
+            Bar(f"index {self.name}", len(self.kept)) as bar,
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            _Held(self.folder / "held" / self.name) as held,
+        ):
+            for start, chunk in chunks(self.split, self.kept):
+                parts = pool.map(lambda part: [self._look(*one, known) for one in part], _parts(self._placed(chunk)))
+                for i, one in enumerate(chain.from_iterable(parts), start):
+                    content[i] = np.frombuffer(one.digest, np.uint8)
+                    broken += [] if one.readable else [self.names[i]]
+                    if one.image is not None:
+                        held.add(one.image, self.names[i], self.label)
+                bar.advance(len(chunk))
+        if broken:
+            count = f"{len(broken)} unreadable image{'s' if len(broken) > 1 else ''}"
+            where = Shown(f"{self.config.path!r} with {count} in {self.name} ({', '.join(broken[:5])})")
+            raise ConfigError(f"{self.label}.path", where, "images that can be decoded; remove or replace these")
+        if self.files:
+            known.write(self.folder / "export", self.root, self.name, self.files)
+        return content
+
+    def _placed(self, chunk: list[Image]) -> list[tuple[Image, str]]:
+        """Each image with its name below the root if it is a file, noted in `files`.
+
+        Raises ConfigError for a file elsewhere, whose state the stamp of `path` would not tell.
+        """
+        placed: list[tuple[Image, str]] = []
+        above = f"{self.root}{os.sep}"
+        for image in chunk:
+            name = ""
+            if isinstance(image, Path):
+                whole = os.path.abspath(image)  # pathlib's own way costs ten times as much, a million times
+                if self.root is None or not whole.startswith(above):
+                    where = f"files below {self.label}.path, whose state is watched (root={self.root})"
+                    raise ConfigError(f"{self.label}.path", str(image), where)
+                name = whole[len(above) :]
+                self.files.append(name)
+            placed.append((image, name))
+        return placed
+
+    def _look(self, image: Image, name: str, known: Known) -> Looked:
+        if isinstance(image, np.ndarray):
+            return Looked(hashed(image), image, readable=True)
+        if isinstance(image, bytes):
+            return Looked(hashed(image), image, _readable(image))
+        if self.config.content == "stat":
+            return Looked(known.by_size(image, name), None, readable=True)
+        if (digest := known.unchanged(image, name)) is not None:
+            return Looked(digest, None, readable=True)
+        try:
+            encoded = image.read_bytes()
+        except OSError:
+            return Looked(bytes(HASH), None, readable=False)
+        return Looked(hashed(encoded), None, _readable(encoded))
+
+
+def _parts(placed: list[tuple[Image, str]], size: int = 64) -> list[list[tuple[Image, str]]]:
+    """A chunk in parts, one a task: looking at one unchanged file takes less time than handing it to a thread."""
+    return [placed[i : i + size] for i in range(0, len(placed), size)]
+
+
+def _readable(encoded: bytes) -> bool:
     try:
-        dataset = get_method(config.reader["_target_"])(**constants)
-    except ConfigError as error:
-        raise error.under(label) from None
-    for split in ("train", "test"):
-        if split not in dataset.splits:
-            raise ConfigError(f"{label}.reader", config.reader["_target_"], f"a reader that gives a {split} split")
-    return dataset
+        check_readable(encoded)
+    except BROKEN:
+        return False
+    return True
 
 
-def stamp(config: DataConfig) -> str | None:
-    """State of the files below `path`, without reading them: names, times, sizes of the top-level files.
+class _Held:
+    """Writes what a reader gives into encoded.bin, one after the other, with offsets.npy and shapes.npy of arrays."""
 
-    Folders count with their time of change, which moves when a file is added or removed; so a million images cost a
-    thousand looks. (An image rewritten in place goes unnoticed: remove the index result then.)
-    """
-    if config.path is None:
-        return None
-    root = Path(config.path)
-    seen = [[str(root), root.stat().st_mtime_ns]]
-    for entry in sorted(root.iterdir()) if root.is_dir() else []:
-        seen.append([entry.name, entry.stat().st_mtime_ns, 0 if entry.is_dir() else entry.stat().st_size])
-        if entry.is_dir():
-            seen += [[e.path, e.stat().st_mtime_ns] for e in os.scandir(entry) if e.is_dir()]
-    from dataprune.store import fingerprint
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.offsets = folder, [0]
+        self.shapes: list[tuple[int, ...]] = []
+        self.blob: Any = None
 
-    return fingerprint(sorted(seen, key=str))
+    def __enter__(self) -> "_Held":
+        return self
+
+    def add(self, image: bytes | np.ndarray, name: str, label: str) -> None:
+        """Append one image; arrays and encoded bytes do not mix."""
+        if self.blob is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.blob = open(self.folder / "encoded.bin", "wb")  # noqa: SIM115 - closed by __exit__
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3:
+                what = Shown(f"array of {image.dtype} {image.shape} for {name}")
+                raise ConfigError(f"{label}.reader", what, "uint8 (height, width, channels)")
+            self.shapes.append(image.shape)
+        elif self.shapes:
+            raise ConfigError(f"{label}.reader", Shown(f"bytes for {name} after arrays"), "one kind of images")
+        self.blob.write(image if isinstance(image, bytes) else np.ascontiguousarray(image))
+        self.offsets.append(self.blob.tell())
+
+    def __exit__(self, *error: object) -> None:
+        if self.blob is None:
+            return
+        self.blob.close()
+        np.save(self.folder / "offsets.npy", np.array(self.offsets, np.int64))
+        if self.shapes:
+            np.save(self.folder / "shapes.npy", np.array(self.shapes, np.int64))
 
 
-def _checked_labels(split: Split, name: str, classes: list[str], config: DataConfig, label: str) -> np.ndarray:
+def _checked_labels(split: Split, name: str, classes: list[str], config: IndexConfig, label: str) -> np.ndarray:
     labels = np.asarray(split.labels)
     if len(labels) == 0:
         raise ConfigError(f"{label}.path", Shown(f"{config.path!r} without {name} images"), "at least one")
@@ -116,7 +216,7 @@ def _limited(labels: np.ndarray, limit: int | None, seed: int, key: str) -> np.n
     n_classes = len(np.unique(labels))
     if limit < n_classes:
         raise ConfigError(key, limit, f"{n_classes} or more: one image of each class")
-    order = np.random.default_rng([seed, len(labels)]).permutation(len(labels))
+    order = stream(seed, "limit", len(labels)).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     counts = np.unique(labels, return_counts=True)[1]
     starts = np.repeat(np.cumsum(counts) - counts, counts)
@@ -124,115 +224,3 @@ def _limited(labels: np.ndarray, limit: int | None, seed: int, key: str) -> np.n
     place = (np.arange(len(labels)) - starts + 0.5) / np.repeat(counts, counts)
     place[np.unique(starts)] = 0
     return np.sort(by_class[np.argsort(place, kind="stable")[:limit]])
-
-
-def _decoded(
-    config: DataConfig, split: Split, kept: np.ndarray, names: list[str], folder: Path, label: str
-) -> list[int]:
-    """Decode the kept images into images.npy; returns the shape of one."""
-    images: np.memmap | None = None
-    broken: list[str] = []
-    with Bar(f"index {folder.name}", len(kept)) as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start, chunk in _chunks(split, kept):
-            pixels = list(pool.map(lambda image: _try(image, config), chunk))
-            broken += [names[kept[start + i]] for i, p in enumerate(pixels) if p is None]
-            good = [p for p in pixels if p is not None]
-            shapes = {p.shape for p in good} | ({images.shape[1:]} if images is not None else set())
-            if len(shapes) > 1:
-                expected = f"a side in pixels ({label}.size=64): the images differ, {sorted(shapes)[:3]}"
-                raise ConfigError(f"{label}.size", config.size, expected)
-            if images is None and good:
-                _fits_in_memory(len(kept) * good[0].size, f"{label}.storage")
-                images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(kept), *good[0].shape))
-            if images is not None and not broken:
-                images[start : start + len(chunk)] = good
-            bar.advance(len(chunk))
-    if broken:
-        count = f"{len(broken)} unreadable image{'s' if len(broken) > 1 else ''}"
-        where = Shown(f"{config.path!r} with {count} in {folder.name} ({', '.join(broken[:5])})")
-        raise ConfigError(f"{label}.path", where, "images that can be decoded; remove or replace these")
-    assert images is not None
-    images.flush()
-    return list(images.shape[1:])
-
-
-def _fits_in_memory(size: int, key: str) -> None:
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > there / 2:
-        raise ConfigError(
-            key, "memory", f"files: {size / 1e9:.1f} GB of pixels are over half of {there / 1e9:.1f} GB RAM"
-        )
-
-
-def _try(image: Image, config: DataConfig) -> np.ndarray | None:
-    try:
-        return decode(image, config.channels, config.size)
-    except (OSError, SyntaxError, ValueError):  # what PIL raises for a broken file; all are counted and reported
-        return None
-
-
-def _encoded(
-    config: DataConfig,
-    dataset: Dataset,
-    split: Split,
-    kept: np.ndarray,
-    names: list[str],
-    work: Path,
-    folder: Path,
-    label: str,
-) -> list[int]:
-    """Leave files where they are, or copy encoded bytes into encoded.bin; returns the shape of a decoded image."""
-    if config.size is None:
-        raise ConfigError(f"{label}.size", None, "a side in pixels: storage=files decodes to one size")
-    if dataset.root is not None:
-        (work / "export").mkdir(exist_ok=True)
-        (work / "export" / "root.txt").write_text(str(dataset.root.absolute()))
-        sample = _try(dataset.root / names[kept[0]], config)
-    else:
-        offsets = np.zeros(len(kept) + 1, np.int64)
-        with open(folder / "encoded.bin", "wb") as blob:
-            for start, chunk in _chunks(split, kept):
-                for i, image in enumerate(chunk):
-                    if not isinstance(image, bytes):
-                        raise ConfigError(f"{label}.storage", "files", "memory: the reader gives decoded images")
-                    blob.write(image)
-                    offsets[start + i + 1] = offsets[start + i] + len(image)
-                    sample = _try(image, config) if start + i == 0 else sample
-        np.save(folder / "offsets.npy", offsets)
-    if sample is None:
-        raise ConfigError(f"{label}.path", Shown(f"unreadable image {names[kept[0]]}"), "images that can be decoded")
-    return [config.size, config.size, config.channels or sample.shape[-1]]
-
-
-def _chunks(split: Split, kept: np.ndarray) -> Iterator[tuple[int, list[Image]]]:
-    """(position in `kept` of the first, images) of up to CHUNK kept images at a time."""
-    wanted = set(kept.tolist()) if len(kept) < len(split.labels) else None
-    start, chunk = 0, []
-    for i, image in enumerate(split.images):
-        if wanted is None or i in wanted:
-            chunk.append(image)
-        if len(chunk) == CHUNK:
-            yield start, chunk
-            start, chunk = start + CHUNK, []
-    if chunk:
-        yield start, chunk
-
-
-def _statistics(config: DataConfig, work: Path, header: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of the train split (of pixel / 255), unless the config gives them."""
-    if config.mean is not None and config.std is not None:
-        if len(config.mean) != header["channels"] or len(config.std) != header["channels"]:
-            raise ConfigError("mean", config.mean, f"{header['channels']} numbers: one a channel, as in std")
-        return config.mean, config.std
-    if config.storage == "files":
-        return [0.485, 0.456, 0.406][: header["channels"]], [0.229, 0.224, 0.225][: header["channels"]]  # ImageNet's
-    images = np.load(work / "train" / "images.npy", mmap_mode="r")
-    # exact counts of the 256 values: the same result whatever the chunks and the machine
-    counts = np.zeros((images.shape[-1], 256), np.int64)
-    for i in range(0, len(images), CHUNK):
-        for c, count in enumerate(counts):
-            count += np.bincount(images[i : i + CHUNK, ..., c].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    mean = [float((n * values).sum() / n.sum()) for n in counts]
-    std = [float(np.sqrt((n * (values - m) ** 2).sum() / n.sum())) or 1.0 for n, m in zip(counts, mean, strict=True)]
-    return mean, std

@@ -1,9 +1,9 @@
 """Stage select: which examples (or classes) of the source to keep.
 
 Inputs: `examples` (index); `scores` (score) and `cut` (score) if the method has them; `heldout` (evaluate of the
-surrogate on the validation split) for quotas by recall; those that hold the arrays which
-the selector's parameters name. Files: ids.npy int64 sorted; weights.npy float32, one an id, if the method is weighted;
-classes.npy int64 sorted if whole classes are kept; export/subset.npz for other programs.
+surrogate on the validation split) for quotas by recall; those that hold the arrays which the selector's parameters
+name. Files: ids.npy int64 sorted; weights.npy float32, one an id, if the method is weighted; classes.npy int64 sorted
+if whole classes are kept; export/subset.npz for other programs.
 
 `select` and `subset_of` are functions of arrays; `python -m dataprune.select` calls them on a user's own.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from hydra.utils import get_method
 
+from dataprune.callables import check_target
 from dataprune.config import RunConfig, SelectConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
@@ -22,8 +23,8 @@ from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
 from dataprune.selectors.ranked import drop_hardest, quotas, recall_weights
 from dataprune.stages.arrays import load, wanted
+from dataprune.streams import stream
 from dataprune.subset import Subset
-from dataprune.targets import check_target
 
 CONFIG = SelectConfig
 # parameters that this stage fills itself: `frequency` and `k` are the names of scores and budget for classes
@@ -118,7 +119,7 @@ def _picker(
     function = get_method(config.function["_target_"])
     constants = {k: v for k, v in config.function.items() if k != "_target_"}
     takes = check_target(config.function, KEY, FILLED | arrays.keys())
-    given: dict[str, Any] = {"rng": np.random.default_rng(config.seed)}
+    given: dict[str, Any] = {"rng": stream(config.seed, "select")}
     if {"scores", "frequency"} & takes.required:
         given["scores"] = given["frequency"] = scores
         if scores is None or len(scores) != n:

@@ -25,7 +25,7 @@ GRADIENTS = ["grad_norm"]  # in a pass of its own: a forward and a backward an e
 def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Write the arrays row by row; returns the shape of each."""
     network = load_network(inputs["model"])
-    examples = Examples(inputs["examples"], config.split)
+    examples = Examples.of(inputs, config.split)
     if config.arrays == GRADIENTS:
         return gradients(network, examples, config, work, run, label)
     unknown = set(config.arrays) - set(FROM_ONE_PASS)

@@ -8,7 +8,6 @@ recorded, the dynamics. A work folder with scratch/last.ckpt is continued after 
 import json
 import logging
 import math
-import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +18,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import get_method, instantiate
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from dataprune import progress
 from dataprune.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs
@@ -29,12 +29,14 @@ from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.models.adversarial import pgd
 from dataprune.models.classifier import Classifier
-from dataprune.models.networks import Network, build
+from dataprune.models.networks import Network, build, describe
 from dataprune.models.schedules import resolution
+from dataprune.processes import place
 from dataprune.recorder import Recorder
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
-from dataprune.stages.frozen import check_channels, clean_loader, device_of, load_network, loader_of, outputs
+from dataprune.stages.frozen import check_channels, clean_loader, device_of, layout, load_network, loader_of, outputs
+from dataprune.streams import number
 
 CONFIG = TrainConfig
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -48,7 +50,7 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     progress.enabled = run.progress
     if run.threads:
         torch.set_num_threads(run.threads)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(number(config.seed, "network"))
     training = Training(config, inputs, work, run, label)
     network = training.network()
     module = training.classifier(network)
@@ -71,8 +73,10 @@ class Training:
 
     def __init__(self, config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> None:
         self.config, self.inputs, self.work, self.run_config, self.label = config, inputs, work, run, label
-        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        self.examples = Examples(inputs["examples"], "train")
+        self.rank, self.world = place(config.processes)
+        self.device = device_of(run)
+        check_device(config, self.device, label)
+        self.examples = Examples.of(inputs, "train")
         self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
         fresh = config.fresh_prune_ratio
         self.order = Order(
@@ -103,11 +107,12 @@ class Training:
             assert config.model is not None
             channels = self.examples.header["channels"]
             network = build(config.model, channels, n_classes)
-            self.description = {"model": config.model, "in_channels": channels, "n_classes": n_classes}
+            self.description = describe(config.model, channels, n_classes)
+        network.channels_last = self.description["channels_last"] = config.channels_last
         check_channels(network, self.examples)
         if config.trainable == "head":
             network.freeze_backbone()
-        return network.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+        return network.to(memory_format=layout(network, self.device))
 
     def classifier(self, network: Network) -> Classifier:
         """The LightningModule."""
@@ -122,7 +127,7 @@ class Training:
             attack=self._attack(),
             smoothing=config.label_smoothing,
             decay_bias_and_norm=config.decay_bias_and_norm,
-            channels_last=config.channels_last,
+            channels_last=layout(network, self.device) == torch.channels_last,
         )
 
     def _momentum(self) -> Callable[[int], float] | None:
@@ -158,11 +163,14 @@ class Training:
             trainer.fit(module, loader)
 
     def _trainer(self, callbacks: list[pl.Callback], epochs: int, steps: int) -> pl.Trainer:
-        config, device = self.config, device_of(self.run_config)
+        config, device, many = self.config, self.device, self.world > 1
         return pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=self.world if self.world > 1 else [device.index or 0] if device.type == "cuda" else 1,
-            strategy="ddp" if self.world > 1 else "auto",
+            devices=self.world if many else [device.index or 0] if device.type == "cuda" else 1,
+            strategy="ddp" if many else "auto",
+            # said, not left to what Lightning finds in the environment
+            plugins=[TorchElasticEnvironment() if many else LightningEnvironment()],
+            sync_batchnorm=config.sync_batchnorm,
             precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
             max_epochs=epochs,
             max_steps=steps,
@@ -204,7 +212,8 @@ class Training:
 
     def _heldout(self) -> Loader:
         """The split on which history follows the training; of kept classes only, if classes were pruned."""
-        split = Examples(self.examples.folder, "validation" if "validation" in self.examples.splits else "test")
+        name = "validation" if "validation" in self.examples.splits else "test"
+        split = Examples(self.examples.folder, name, self.examples.pixels)
         ids = np.arange(len(split)) if self.classes is None else examples_of(self.classes, split.labels)
         return clean_loader(split, ids, self._eval_batch, self.run_config, self.rank, self.world)
 
@@ -225,6 +234,16 @@ class Training:
     @property
     def _eval_batch(self) -> int:
         return max(1, EVAL_BATCH // self.world) * self.world
+
+
+def check_device(config: TrainConfig, device: torch.device, label: str) -> None:
+    """Raise a ConfigError for what a device cannot do: Lightning would train something else."""
+    if device.type == "cpu" and config.precision == "float16":
+        raise ConfigError(
+            f"{label}.precision", "float16", "float32 or bfloat16: torch has no float16 training on a CPU"
+        )
+    if device.type == "cpu" and config.sync_batchnorm:
+        raise ConfigError(f"{label}.sync_batchnorm", True, "false: torch has it on GPUs only")
 
 
 def _subset(folder: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:

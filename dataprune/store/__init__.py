@@ -5,6 +5,7 @@ from dataprune.store.results import (
     Recipe,
     Result,
     Store,
+    check_records,
     describe,
     fingerprint,
     load,
@@ -12,4 +13,15 @@ from dataprune.store.results import (
     write_json,
 )
 
-__all__ = ["DamagedResult", "Recipe", "Result", "Store", "describe", "fingerprint", "load", "read_lines", "write_json"]
+__all__ = [
+    "DamagedResult",
+    "Recipe",
+    "Result",
+    "Store",
+    "check_records",
+    "describe",
+    "fingerprint",
+    "load",
+    "read_lines",
+    "write_json",
+]

@@ -14,6 +14,7 @@ only when it is flagged and its checksum fits: a half-written or shifted store w
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,25 @@ class OutcomeStore:
 
     @classmethod
     def create(
-        cls, root: Path | str, *, models: int, units: int, targets: int, schema: Schema, experiment: dict[str, Any]
+        cls,
+        root: Path | str,
+        *,
+        models: int,
+        units: list[str],
+        labels: np.ndarray,
+        targets: list[str],
+        schema: Schema,
+        experiment: dict[str, Any],
     ) -> "OutcomeStore":
         """Make the store, or join it if it is of the same experiment; a ConfigError names the first difference.
 
-        experiment: plain values that tell experiments apart (data sets, recipes, seeds).
+        units: names of what models are trained on (classes or examples); labels: int (t,), the targets' true classes;
+        targets: names of these classes. experiment: plain values that tell experiments apart (data sets, recipes,
+        seeds).
         """
         root = Path(root)
-        spec = {"models": models, "units": units, "targets": targets, "schema": schema, "experiment": experiment}
+        counts = {"models": models, "units": len(units), "targets": len(labels)}
+        spec = counts | {"schema": schema, "experiment": experiment}
         spec = json.loads(json.dumps(spec))
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / "create.lock"):
@@ -56,14 +68,16 @@ class OutcomeStore:
                         raise ConfigError(f"influence.{key}", spec[key], expected)
                 return cls(root, there)
             arrays: dict[str, tuple[Any, tuple[int, ...]]] = {
-                "masks": (np.uint8, (models, -(-units // 8))),
+                "masks": (np.uint8, (models, -(-len(units) // 8))),
                 "checksums": (np.uint8, (models, 32)),
             }
-            arrays |= {key: (np.dtype(kind), (models, targets)) for key, kind in schema.items()}
+            arrays |= {key: (np.dtype(kind), (models, len(labels))) for key, kind in schema.items()}
             arrays |= {"completed": (np.bool_, (models,))}
             for name, (kind, shape) in arrays.items():
                 np.lib.format.open_memmap(root / f"{name}.npy", "w+", kind, shape).flush()
-            write_json(root / "spec.json", spec)
+            np.save(root / "labels.npy", np.asarray(labels, np.int64))
+            write_json(root / "names.json", {"units": units, "targets": targets})
+            write_json(root / "spec.json", spec)  # last: without it the next process makes everything anew
         return cls(root, spec)
 
     @classmethod
@@ -73,6 +87,16 @@ class OutcomeStore:
         if not path.exists():
             raise ConfigError("store", str(root), "the folder of an influence experiment (run.influence.store)")
         return cls(Path(root), json.loads(path.read_text()))
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 (t,): true classes of the targets."""
+        return np.load(self.root / "labels.npy")
+
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """Names of the `units` and of the `targets`' classes."""
+        return json.loads((self.root / "names.json").read_text())
 
     def array(self, name: str, mode: Any = "r") -> np.ndarray:
         """One of the arrays, memory-mapped."""

@@ -10,8 +10,9 @@ hash of a result's files, so what follows depends on the *content* of its inputs
 the same examples share one training. A result exists exactly when it is complete: it is written in the
 work folder, its manifest last, and then renamed once.
 
-Inside a result `log/` belongs to no digest; `export/` is checked for damage but does not count for
-identity (a portable file there may carry names and dates); `scratch/` is removed when the result is finished.
+Inside a result `log/` belongs to no digest; `export/` (portable files, which may carry names and dates) and `held/`
+(data that hashes in a counted file speak for) are checked for damage but do not count for identity; `scratch/` is
+removed when the result is finished. The manifest holds a hash of itself and of the recipe, a row one of itself.
 
     python -m dataprune.store list|show|verify|remove|gc     keeps house; see `--help`
 """
@@ -21,9 +22,9 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,14 +34,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dataprune import __version__
-
 UNHASHED = ("log", "scratch")  # folders inside a result that no hash covers
+UNCOUNTED = ("export/", "held/")  # folders that are checked for damage but make no difference to the digest
+UMASK = os.umask(0o077)
+os.umask(UMASK)  # there is no way to ask for it but to set it
 VERIFIED: dict[Path, tuple] = {}  # files that this process has compared with their manifest: time and size then
 
 
 class DamagedResult(RuntimeError):
-    """A file of a finished result is not what its manifest says."""
+    """A file of a finished result is not what was written."""
 
 
 def fingerprint(value: Any) -> str:
@@ -56,6 +58,7 @@ class Recipe:
     version: int
     config: dict[str, Any]
     inputs: dict[str, str] = field(default_factory=dict)  # role -> digest
+    code: dict[str, str] = field(default_factory=dict)  # dotted path -> hash of the source behind it (callables)
 
     @cached_property
     def key(self) -> str:
@@ -161,23 +164,28 @@ class Store:
         finally:
             lock.release()
 
-    def commit(self, recipe: Recipe, facts: dict[str, Any]) -> Result:
-        """Turn the work folder into a finished result: manifest last, then one rename."""
+    def commit(self, recipe: Recipe, facts: dict[str, Any], made: dict[str, Any] | None = None) -> Result:
+        """Turn the work folder into a finished result: manifest last, then one rename.
+
+        made: what the manifest tells of how it was made beside that: versions, device, the whole config, ...
+        """
         work, home = self.work(recipe), self.home(recipe)
-        seconds = _seconds_of_attempts(work)
+        *before, last = _seconds_of_attempts(work)
+        earlier = sum(before)
         shutil.rmtree(work / "scratch")
         files = {name: describe(work / name) for name in sorted(hashed_files(work))}
-        counted = {name: f["sha256"] for name, f in files.items() if not name.startswith("export/")}
+        counted = {name: f["sha256"] for name, f in files.items() if not name.startswith(UNCOUNTED)}
         manifest = {
             "digest": fingerprint(counted),
             "files": files,
             "facts": facts,
-            "seconds": round(seconds, 3),
+            "seconds": round(earlier + last, 3),
+            "device_s": round((made or {}).get("processes", 1) * (earlier + (made or {}).get("stage_s", last)), 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "host": socket.gethostname(),
-            "versions": {"dataprune": __version__, "python": platform.python_version()},
+            **(made or {}),
         }
-        write_json(work / "manifest.json", manifest)
+        write_json(work / "manifest.json", signed(manifest, dataclasses.asdict(recipe)))
         home.parent.mkdir(parents=True, exist_ok=True)
         if home.exists():  # without a manifest, or nobody would build: a removal was cut short
             shutil.rmtree(home)
@@ -204,35 +212,70 @@ class Store:
         """All finished results, stage by stage."""
         for path in sorted(self.root.glob("*/*/manifest.json")):
             if path.parent.parent.name not in ("work", "locks", "rows"):
-                yield load(path.parent)
+                yield load(path.parent, check=False)
 
     def write_row(self, name: str, row: dict[str, Any]) -> Path:
         """File one job's numbers under rows/<name>.json; the same job writes the same file."""
         path = self.root / "rows" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, row)
+        write_json(path, signed(row))
         return path
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows, each with its own file name under "row"."""
-        return [json.loads(p.read_text()) | {"row": p.stem} for p in sorted((self.root / "rows").glob("*.json"))]
+        """All rows, each with its own file name under "row". Raises DamagedResult for one that has changed."""
+        found = []
+        for path in sorted((self.root / "rows").glob("*.json")):
+            row = _read_json(path)
+            if "sha256" in row and row != signed(row):
+                raise DamagedResult(f"{path} has changed since it was written. Remove it, its job will file it again")
+            found.append({name: value for name, value in row.items() if name != "sha256"} | {"row": path.stem})
+        return found
 
 
-def load(home: Path) -> Result:
-    """Read a finished result's recipe and manifest."""
-    return Result(
-        home, json.loads((home / "recipe.json").read_text()), json.loads((home / "manifest.json").read_text())
-    )
+def load(home: Path, check: bool = True) -> Result:
+    """Read a finished result's recipe and manifest; raise DamagedResult (if `check`) where they have changed."""
+    recipe, manifest = (_read_json(home / f"{name}.json") for name in ("recipe", "manifest"))
+    result = Result(home, recipe, manifest)
+    if check:
+        check_records(result)
+    return result
+
+
+def check_records(result: Result) -> None:
+    """Raise DamagedResult unless recipe and manifest are what was written."""
+    if result.manifest != signed(result.manifest, result.recipe):
+        raise _damaged(result.path, "recipe.json or manifest.json", "has changed since it was written")
+
+
+def signed(record: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """The record with a hash of itself and of what else it vouches for, under "sha256"."""
+    plain = {name: value for name, value in record.items() if name != "sha256"}
+    return plain | {"sha256": fingerprint([plain, *others])}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:  # bad JSON, or bytes that are no text
+        if path.parent.name == "rows":
+            raise DamagedResult(f"{path} is damaged ({error}). Remove it, its job will file it again") from None
+        raise _damaged(path.parent, path.name, f"is damaged ({error})") from None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write by a temporary name, flush to disk, rename: a reader sees the old file or the new one, never half."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(part, "w") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    """Write by a temporary name of its own, flush to disk, rename: a reader sees the old file or the new one, never
+    half of one, whatever other threads, containers and machines write at the same time."""
+    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w") as file:
+            json.dump(value, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o666 & ~UMASK)  # mkstemp's files are for their owner alone; a store is shared
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -271,10 +314,14 @@ def check_file(result: Result, name: str, known: dict[str, Any], full: bool = Tr
         found = "has changed since it was written (its SHA-256 differs)"
     else:
         return
-    root, stage = result.path.parent.parent, result.path.parent.name
-    raise DamagedResult(
-        f"{path} {found}. Remove the result, it will be built again: "
-        f"python -m dataprune.store --root {root} remove {stage}/{result.key}"
+    raise _damaged(result.path, name, found)
+
+
+def _damaged(home: Path, name: str, found: str) -> DamagedResult:
+    root, stage = home.parent.parent, home.parent.name
+    return DamagedResult(
+        f"{home}: {name} {found}. Remove the result, it will be built again: "
+        f"python -m dataprune.store --root {root} remove {stage}/{home.name}"
     )
 
 
@@ -307,9 +354,9 @@ def _begin_attempt(work: Path) -> None:
     write_json(attempts, [*earlier, {"start": now}])
 
 
-def _seconds_of_attempts(work: Path) -> float:
+def _seconds_of_attempts(work: Path) -> list[float]:
     attempts = json.loads((work / "scratch" / "attempts.json").read_text())
-    return sum(a.get("end", time.time()) - a["start"] for a in attempts)
+    return [a.get("end", time.time()) - a["start"] for a in attempts]
 
 
 def _owner(work: Path) -> str:

@@ -1,7 +1,5 @@
 """From jobs on random halves to a store, its estimates and its commands."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -21,7 +19,13 @@ def store(tmp_path):
     labels = np.arange(40) % 2
     schema = {"p_true": "float32", "margin": "float32", "prediction": "int32"}
     store = OutcomeStore.create(
-        tmp_path / "store", models=220, units=6, targets=40, schema=schema, experiment={"made": "up"}
+        tmp_path / "store",
+        models=220,
+        units=NAMES,
+        labels=labels,
+        targets=["no", "yes"],
+        schema=schema,
+        experiment={"made": "up"},
     )
     for model in range(200):
         mask = np.zeros(6, bool)
@@ -29,8 +33,6 @@ def store(tmp_path):
         p_true = 0.5 + 0.3 * mask[0] * (labels == 0) - 0.1 * mask[5] + rng.normal(0, 0.05, 40)
         prediction = np.where(p_true > 0.5, labels, 1 - labels)
         store.write(model, mask, {"p_true": p_true, "margin": p_true - 0.5, "prediction": prediction})
-    np.save(store.root / "labels.npy", labels)
-    (store.root / "names.json").write_text(json.dumps({"units": NAMES, "targets": ["no", "yes"], "level": "class"}))
     return store.root
 
 
@@ -42,7 +44,7 @@ def test_jobs_on_random_halves_fill_their_rows(jobs):
     masks = store.masks(store.models())
     for place, model in enumerate((0, 2)):
         assert np.flatnonzero(masks[place]).tolist() == random_halves(62, 0, model).tolist()
-        labels = np.load(store.root / "labels.npy")
+        labels = store.labels
         right = (store.array("prediction")[model] == labels).mean()
         assert right == pytest.approx(rows[place]["metrics"]["target_top1"], abs=1e-6)
 
@@ -144,6 +146,7 @@ def test_questions_about_what_is_not_there_are_one_line(store, words, message, c
 
 def test_a_folder_that_is_no_store_and_one_without_models_are_refused(tmp_path, capsys):
     assert main(["estimate", str(tmp_path)]) == 1
-    OutcomeStore.create(tmp_path / "s", models=9, units=6, targets=4, schema={"p_true": "float32"}, experiment={})
+    what = {"units": NAMES, "labels": np.zeros(4, int), "targets": ["no"], "schema": {"p_true": "float32"}}
+    OutcomeStore.create(tmp_path / "s", models=9, **what, experiment={})
     assert main(["estimate", str(tmp_path / "s")]) == 1
     assert "4 finished models or more; there are 0" in capsys.readouterr().err

@@ -12,7 +12,9 @@ import pytest
 from dataprune.errors import ConfigError
 from dataprune.store.outcomes import OutcomeStore
 
-SHAPE = {"models": 6, "units": 11, "targets": 4, "schema": {"p_true": "float32", "prediction": "int32"}}
+UNITS = [f"unit {i}" for i in range(11)]
+SHAPE = {"models": 6, "units": UNITS, "labels": np.array([0, 1, 1, 0]), "targets": ["no", "yes"]}
+SHAPE |= {"schema": {"p_true": "float32", "prediction": "int32"}}
 
 
 def make(root, **change):
@@ -31,6 +33,8 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         store.write(model, *row(model))
     again = OutcomeStore.open(tmp_path / "influence")
     assert again.models().tolist() == [0, 3, 4]
+    assert again.labels.tolist() == [0, 1, 1, 0]
+    assert again.names == {"units": UNITS, "targets": ["no", "yes"]}
     for place, model in enumerate(again.models()):
         mask, outcomes = row(model)
         np.testing.assert_array_equal(again.masks(again.models())[place], mask)
@@ -61,7 +65,11 @@ def test_a_half_written_row_does_not_count(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "key"),
-    [({"models": 7}, "models"), ({"units": 12}, "units"), ({"experiment": {"source": "b"}}, "experiment")],
+    [
+        ({"models": 7}, "models"),
+        ({"units": [*UNITS, "one more"]}, "units"),
+        ({"experiment": {"source": "b"}}, "experiment"),
+    ],
 )
 def test_a_store_of_another_experiment_is_refused(tmp_path, change, key):
     make(tmp_path)
@@ -99,7 +107,8 @@ WRITER = textwrap.dedent("""
     from dataprune.store.outcomes import OutcomeStore
     root, start = sys.argv[1], int(sys.argv[2])
     schema = {"p_true": "float32"}
-    store = OutcomeStore.create(root, models=600, units=40, targets=50, schema=schema, experiment={})
+    what = {"units": [str(i) for i in range(40)], "labels": np.zeros(50, int), "targets": ["all"]}
+    store = OutcomeStore.create(root, models=600, **what, schema=schema, experiment={})
     print("ready", flush=True)
     for model in range(start, 600, 2):
         rng = np.random.default_rng(model)
@@ -127,3 +136,10 @@ def test_two_writers_one_of_them_killed_leave_only_whole_rows(tmp_path):
         rng = np.random.default_rng(model)
         np.testing.assert_array_equal(store.masks(np.array([model]))[0], rng.random(40) < 0.5)
         np.testing.assert_array_equal(store.array("p_true")[model], rng.random(50).astype(np.float32))
+
+
+def test_a_store_that_was_killed_while_it_was_made_is_made_anew(tmp_path):
+    root = make(tmp_path).root
+    (root / "spec.json").unlink()  # written last
+    (root / "labels.npy").write_bytes(b"half")
+    assert make(tmp_path).labels.tolist() == [0, 1, 1, 0]

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from dataprune.callables import Parameters, check_exists, check_target, parameters
 from dataprune.errors import ConfigError
-from dataprune.targets import Parameters, check_exists, check_target, parameters
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def package(tmp_path, monkeypatch):
 
 def test_torch_is_read_and_not_imported():
     program = (
-        "import sys; from dataprune.targets import parameters; takes = parameters('torch.optim.SGD');"
+        "import sys; from dataprune.callables import parameters; takes = parameters('torch.optim.SGD');"
         "assert 'torch' not in sys.modules; print(*takes.names); print(*takes.required)"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,318 @@
+"""The callables that a config names by dotted path: what they take, and which source code stands behind them.
+
+Both are read from source text: nothing is imported, so a check costs milliseconds. `torch.optim.SGD` is found in
+torch's files without the seconds that importing torch takes. Where the text does not tell what a callable takes (a C
+extension, a name made at run time) the real object is imported and asked.
+
+The code of a callable is its module with everything that it imports from the same folder or package (its import
+closure), without comments, docstrings and blank lines. Installed distributions are libraries and have no code here:
+their versions stand in a result's manifest.
+"""
+
+import ast
+import hashlib
+import importlib
+import inspect
+import io
+import json
+import sys
+import sysconfig
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+from dataprune.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of a callable."""
+
+    names: tuple[str, ...]
+    required: frozenset[str]
+    open: bool  # it has **kwargs: any keyword may be given
+
+
+@cache
+def parameters(target: str) -> Parameters:
+    """Parameters of the function or class at the dotted path `target`.
+
+    Raises LookupError if there is no such module or no such name in it.
+    """
+    module, _, name = target.rpartition(".")
+    if not module:
+        raise LookupError(f"{target!r} is not a dotted path")
+    found = _in_source(module, name)
+    return found if found is not None else _of_object(module, name)
+
+
+def check_target(spec: dict[str, Any], key: str, filled: frozenset[str] = frozenset()) -> Parameters:
+    """Check that `spec` names a callable and gives it only constants it takes; raise a ConfigError that says which.
+
+    `filled`: parameters that the framework fills in, which the spec need not (and a constant may) give.
+    """
+    target, takes = spec.get("_target_"), check_exists(spec, key)
+    for inner in dotted_paths(spec):  # also what a constant names: its code must be found before anything runs
+        try:
+            code_of(inner)
+        except LookupError as error:
+            raise ConfigError(
+                f"{key}._target_", inner, f"a function whose code can be told ({error.args[0]})"
+            ) from None
+    given = {name for name in spec if not (name.startswith("_") and name.endswith("_"))}
+    for name in sorted(given - set(takes.names)):
+        if not takes.open:
+            raise ConfigError(
+                f"{key}.{name}", spec[name], f"one of the constants of {target}: {', '.join(takes.names)}"
+            )
+    for name in sorted(takes.required - given - filled):
+        raise ConfigError(f"{key}.{name}", None, f"a value: {target} has no default for it")
+    return takes
+
+
+def check_exists(spec: dict[str, Any], key: str) -> Parameters:
+    """The parameters of the callable that `spec` names, or a ConfigError if there is none."""
+    target = spec.get("_target_")
+    if not isinstance(target, str):
+        raise ConfigError(f"{key}._target_", target, "the dotted path of a function: package.module.name")
+    try:
+        return parameters(target)
+    except LookupError as error:
+        raise ConfigError(f"{key}._target_", target, f"a function that exists ({error.args[0]})") from None
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module would be imported from, found without importing its parents; None = nowhere."""
+    search, spec, name = None, None, ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        found = (finder.find_spec(name, search) for finder in sys.meta_path)
+        spec = next((one for one in found if one is not None), None)
+        if spec is None:
+            return None
+        search = spec.submodule_search_locations
+    return spec
+
+
+@cache
+def _file_of(module: str) -> Path | None:
+    """The source file of a module."""
+    spec = _spec(module)
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+@cache
+def _names_of(path: Path) -> dict[str, ast.stmt]:
+    """Top-level statements of a file by the name they bind, looking into `if` and `try` blocks too."""
+    bound: dict[str, ast.stmt] = {}
+    queue: list[Any] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while queue:
+        node = queue.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound[node.name] = node
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            for alias in node.names:
+                bound[alias.asname or alias.name] = node
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            queue += node.body + getattr(node, "orelse", [])
+    return bound
+
+
+def _in_source(module: str, name: str, depth: int = 0) -> Parameters | None:
+    path = _file_of(module)
+    node = _names_of(path).get(name) if path and depth < 8 else None
+    if isinstance(node, ast.FunctionDef) and not node.decorator_list:
+        return _of_arguments(node.args, skip=0)
+    if isinstance(node, ast.ClassDef) and not node.decorator_list:
+        init = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+        return _of_arguments(init[-1].args, skip=1) if init else None
+    if isinstance(node, ast.ImportFrom):
+        parts = module.split(".") if path and path.name == "__init__.py" else module.split(".")[:-1]
+        home = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
+        origin = ".".join(filter(None, [home, node.module]))
+        original = next(a.name for a in node.names if (a.asname or a.name) == name)
+        return _in_source(origin, original, depth + 1)
+    return None
+
+
+def _of_arguments(args: ast.arguments, skip: int) -> Parameters:
+    positional = [a.arg for a in args.posonlyargs + args.args]
+    required = set(positional[: len(positional) - len(args.defaults)][skip:])
+    required |= {a.arg for a, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default is None}
+    names = positional[skip:] + [a.arg for a in args.kwonlyargs]
+    return Parameters(tuple(names), frozenset(required), args.kwarg is not None)
+
+
+def _of_object(module: str, name: str) -> Parameters:
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise LookupError(f"no module named {error.name}") from None
+    except AttributeError:
+        raise LookupError(f"module {module} has no {name}") from None
+    if not callable(found):
+        raise LookupError(f"{module}.{name} is not callable")
+    kinds = inspect.Parameter
+    try:
+        signature = inspect.signature(found).parameters.values()
+    except ValueError:  # a compiled function that does not tell
+        return Parameters((), frozenset(), open=True)
+    given = [p for p in signature if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
+    takes_any = any(p.kind is kinds.VAR_KEYWORD for p in signature)
+    required = frozenset(p.name for p in given if p.default is kinds.empty)
+    return Parameters(tuple(p.name for p in given), required, takes_any)
+
+
+OURS = __name__.partition(".")[0]
+LIBRARIES = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+STATES_ITS_PATH = ("hydra.utils.get_method", "hydra.utils.get_class", "hydra.utils.get_object")
+
+
+def dotted_paths(config: Any) -> list[str]:
+    """Dotted paths of all callables that a config names, sorted: every `_target_`, and what hydra.utils.get_* gets."""
+    found: set[str] = set()
+    queue = [config]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, dict):
+            if isinstance(target := node.get("_target_"), str):
+                found.add(target)
+                if target in STATES_ITS_PATH and isinstance(node.get("path"), str):
+                    found.add(node["path"])
+            queue += node.values()
+        elif isinstance(node, list | tuple):
+            queue += node
+    return sorted(found)
+
+
+def is_ours(target: str) -> bool:
+    """Whether the dotted path lies in this package."""
+    return target.partition(".")[0] == OURS
+
+
+@cache
+def code_of(target: str, *, ours: bool = False) -> str | None:
+    """Hash of the code behind the callable at the dotted path `target`; None where a library or (unless `ours`) this
+    package defines it.
+
+    ours: count this package's own modules too, those of the closure of a user's function included. Read once a process;
+    `read_code` reads again. Raises LookupError where there is no source: `__main__`, a module made at run time.
+    """
+    return read_code(target, ours=ours)
+
+
+def read_code(target: str, *, ours: bool = False) -> str | None:
+    """`code_of` from the files as they are now."""
+    module = module_of(target)
+    if not ours and is_ours(module):
+        return None
+    code: dict[str, str] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        if name in code or (not ours and is_ours(name)):
+            continue
+        spec = _spec(name)
+        if spec is None or spec.origin is None or spec.origin in ("built-in", "frozen") or _is_library(spec.origin):
+            continue
+        content = Path(spec.origin).read_bytes()
+        if not spec.origin.endswith(".py"):  # a compiled module
+            code[name] = hashlib.sha256(content).hexdigest()
+            continue
+        code[name] = hashlib.sha256(stripped(content).encode()).hexdigest()
+        package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+        queue += _imported(ast.parse(content), package)
+        if not is_ours(name):  # importing a module runs those of its parents; ours define nothing but names
+            queue += _parents(name)
+    return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()[:16] if code else None
+
+
+def module_of(target: str) -> str:
+    """The module part of a dotted path: its longest beginning that is a module. LookupError if it has no source."""
+    parts = target.split(".")
+    if parts[0] == "__main__":
+        raise LookupError(f"{target} has no file of its own: put the function into a module")
+    for length in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:length])
+        if (spec := _spec(module)) is not None:
+            if spec.origin is None:
+                raise LookupError(f"{module} is a folder of modules, not one")
+            return module
+    raise LookupError(f"no module named {'.'.join(parts[:-1]) or target}, or it has no source file")
+
+
+def _is_library(origin: str) -> bool:
+    """Whether a file belongs to an installed distribution or to Python itself."""
+    path = Path(origin).resolve()
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return True
+    return any(path.is_relative_to(folder) for folder in LIBRARIES)
+
+
+def _parents(module: str) -> Iterator[str]:
+    while module := module.rpartition(".")[0]:
+        yield module
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Names of what may be modules, of all imports in a file, those inside functions and by literal name included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            home = ".".join([*above, *filter(None, [node.module])])
+            yield home
+            yield from (f"{home}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Call) and node.args:
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in ("import_module", "__import__") and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value).lstrip(".")
+
+
+def stripped(source: bytes) -> str:
+    """Source text as its tokens, a line each, without comments, docstrings, blank lines and layout.
+
+    Tokens, not the parsed tree: the tree's form changes from one Python to the next. (An f-string, one token until
+    Python 3.11 and several since, is taken as its text.)
+    """
+    text = source.decode(tokenize.detect_encoding(io.BytesIO(source).readline)[0])
+    lines = text.splitlines(keepends=True)
+    words: list[str] = []
+    statement = 0  # where the words of the statement that is being read begin
+    start: tuple[int, int] | None = None  # of an f-string that is being read
+    depth = 0
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind.endswith("STRING_START"):
+            start, depth = start or token.start, depth + 1
+        elif kind.endswith("STRING_END"):
+            depth -= 1
+            if depth == 0 and start is not None:
+                words.append("S" + _between(lines, start, token.end))
+                start = None
+        elif depth or kind in ("COMMENT", "NL", "ENDMARKER", "ENCODING"):
+            continue
+        elif kind == "STRING":
+            words.append("S" + _between(lines, token.start, token.end))
+        elif kind in ("NEWLINE", "INDENT", "DEDENT"):
+            said = words[statement:]
+            if kind == "NEWLINE" and said and all(word[0] == "S" for word in said):  # a string that nobody uses
+                del words[statement:]
+            words.append(kind)
+            statement = len(words)
+        else:
+            words.append("." + token.string)
+    return "\n".join(words)
+
+
+def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    """The text between two (row from 1, column) positions."""
+    rows = lines[start[0] - 1 : end[0]]
+    rows[-1] = rows[-1][: end[1]]
+    rows[0] = rows[0][start[1] :]
+    return "".join(rows)

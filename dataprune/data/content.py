@@ -1,0 +1,170 @@
+"""What a data set contains, told apart by hashes: of each example, of a split, and of the state of its files.
+
+content       one SHA-256 an example: of its encoded bytes, or of the array where a reader gives no bytes
+fingerprint   of a split: class names, labels and content, wherever and under whatever names the files lie
+stamp         of what is on disk now, without reading it: name, size and times of every file below a path
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from hydra.utils import get_method
+
+from dataprune.callables import parameters
+from dataprune.config import IndexConfig
+from dataprune.data.examples import Dataset
+from dataprune.errors import ConfigError
+
+HASH = 32  # bytes of a SHA-256
+SETTLED = 2_000_000_000  # ns: a file that changed less than this before it was read may have changed again unseen
+
+
+def read(config: IndexConfig, label: str) -> Dataset:
+    """Call the config's reader; it gets `path` and `seed` if it has such parameters."""
+    constants = {k: v for k, v in config.reader.items() if k != "_target_"}
+    takes = parameters(config.reader["_target_"])
+    for name, value in (("path", config.path), ("seed", config.seed)):
+        if name in takes.names and name not in constants:
+            if value is None:
+                raise ConfigError(f"{label}.{name}", None, "a value; this data set is read from there")
+            constants[name] = value
+    try:
+        dataset = get_method(config.reader["_target_"])(**constants)
+    except ConfigError as error:
+        raise error.under(label) from None
+    for split in ("train", "test"):
+        if split not in dataset.splits:
+            raise ConfigError(f"{label}.reader", config.reader["_target_"], f"a reader that gives a {split} split")
+    return dataset
+
+
+def hashed(image: bytes | np.ndarray) -> bytes:
+    """Return the SHA-256 of encoded bytes, or of an array with its dtype and shape."""
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).digest()
+    described = hashlib.sha256(f"{image.dtype} {image.shape} ".encode())
+    described.update(np.ascontiguousarray(image).data)
+    return described.digest()
+
+
+def fingerprint_of(classes: list[str], labels: np.ndarray, content: np.ndarray, how: str = "full") -> str:
+    """Return the fingerprint of a split with these class names, labels int64 (n,) and content uint8 (n, HASH).
+
+    how: "stat" marks one that rests on names and sizes: it never equals that of a content that was read.
+    """
+    whole = hashlib.sha256(json.dumps(classes).encode())
+    whole.update(np.ascontiguousarray(labels, np.int64).data)
+    whole.update(np.ascontiguousarray(content).data)
+    return ("stat:" if how == "stat" else "") + whole.hexdigest()
+
+
+def stamp(config: IndexConfig, label: str) -> str:
+    """Return a hash of the state of the data set: when it changes, the data set is indexed again.
+
+    With a path: where it lies, and name, size, time of change of content and of status of every file below it, at any
+    depth. (The status time moves also where a program sets the other one back.) A reader without a path is called, and
+    what it gives is hashed.
+    """
+    if config.path is None:
+        return _stamp_of_content(read(config, label))
+    root = Path(config.path).absolute()
+    state = hashlib.sha256(str(root).encode())
+    for name, status in _files(root):
+        line = f"{name}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
+        state.update(line.encode(errors="surrogateescape"))
+    return state.hexdigest()
+
+
+def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """(name relative to the root, status) of every file below it in a fixed order, links followed."""
+    if not root.is_dir():
+        yield "", root.stat()
+        return
+    queue, seen = [""], set()
+    while queue:
+        below = queue.pop()
+        folder = root / below
+        at = folder.stat()
+        if (at.st_dev, at.st_ino) in seen:  # a link to a folder above
+            continue
+        seen.add((at.st_dev, at.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                name = f"{below}{entry.name}"
+                if entry.is_dir():
+                    queue.append(f"{name}/")
+                else:
+                    yield name, entry.stat(follow_symlinks=entry.is_file())
+
+
+def _stamp_of_content(dataset: Dataset) -> str:
+    """A hash of everything that a reader gives; of files it gives, their state."""
+    state = hashlib.sha256(json.dumps([dataset.classes, dataset.maximum, str(dataset.root)]).encode())
+    for name, split in sorted(dataset.splits.items()):
+        state.update(json.dumps([name, split.names]).encode())
+        state.update(np.ascontiguousarray(split.labels, np.int64).data)
+        for image in split.images:
+            if isinstance(image, Path):
+                at = image.stat()
+                state.update(f"{image.absolute()}\0{at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode())
+            else:
+                state.update(hashed(image))
+    return state.hexdigest()
+
+
+class Known:
+    """Hashes that an earlier index of the same folder made: a file that has not changed since keeps its own."""
+
+    def __init__(self, root: Path | None, hashes: dict[str, tuple[tuple[int, ...], bytes]]) -> None:
+        self.root, self.hashes = root, hashes
+        self.status: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def of(cls, work: Path, root: Path | None, split: str) -> "Known":
+        """What the indexes in the store that `work` belongs to know of the files below `root`."""
+        hashes: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        for earlier in sorted(work.parent.parent.glob("index/*/export/root.txt")):
+            folder = earlier.parent
+            status, content = folder / split / "status.npy", folder.parent / split / "content.npy"
+            if root is None or earlier.read_text() != str(root) or not (status.exists() and content.exists()):
+                continue
+            files = json.loads((folder / split / "files.json").read_text())
+            rows = zip(files, np.load(status).tolist(), np.load(content), strict=True)
+            hashes |= {name: (tuple(row), digest.tobytes()) for name, row, digest in rows if row[0] >= 0}
+        return cls(root, hashes)
+
+    def unchanged(self, path: Path, name: str) -> bytes | None:
+        """The hash of the file called `name` below the root, if it has the size and times of when that was made; None =
+        it must be read."""
+        status = self._look(path, name)
+        there = self.hashes.get(name)
+        return there[1] if there is not None and there[0] == status else None
+
+    def by_size(self, path: Path, name: str) -> bytes:
+        """A hash of the file's name and size, for data sets whose content is declared by them."""
+        status = self._look(path, name)
+        # a status that no file has: what was not read must not pass for a content hash later
+        self.status[name] = (-1, 0, 0)
+        return hashlib.sha256(f"stat {name} {status[0]}".encode()).digest()
+
+    def _look(self, path: Path, name: str) -> tuple[int, ...]:
+        at = os.stat(path)
+        status = (at.st_size, at.st_mtime_ns, at.st_ctime_ns)
+        # what changed just now may change again within one tick of the clock that its times come from
+        settled = max(status[1:]) + SETTLED < time.time_ns()
+        self.status[name] = status if settled else (-1, 0, 0)
+        return status
+
+    def write(self, export: Path, root: Path | None, split: str, files: list[str]) -> None:
+        """Leave in `export` where the files lie and the status that their hashes belong to."""
+        (export / split).mkdir(parents=True, exist_ok=True)
+        (export / "root.txt").write_text(str(root))
+        (export / split / "files.json").write_text(json.dumps(files))
+        np.save(
+            export / split / "status.npy", np.array([self.status.get(name, (-1, 0, 0)) for name in files], np.int64)
+        )

@@ -1,0 +1,124 @@
+"""Processes of one stage: how many there are, which of them this is, and how all of them end with their driver.
+
+The number of processes belongs to a training's recipe (`TrainConfig.processes`), because batch norm and reductions
+differ with it. What a launcher, an outer torchrun or Slurm has left in the environment decides nothing.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dataprune.errors import ConfigError, Shown
+from dataprune.store import write_json
+
+INHERITED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "NODE_RANK")
+INHERITED_PREFIXES = ("MASTER_", "TORCHELASTIC", "SLURM_")
+ALIVE = "DATAPRUNE_ALIVE"  # the named pipe that a driver holds open for its workers
+REFUSED = "refused.json"  # in scratch/: the ConfigError of a worker
+
+
+def of_others(name: str) -> bool:
+    """Whether an environment variable speaks of processes that somebody else has started."""
+    return name in INHERITED or name.startswith(INHERITED_PREFIXES)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Run what is inside as the only process of its stage: hide what the environment says of ranks, then put it back.
+
+    Lightning reads RANK and SLURM_PROCID when it is imported and SLURM_* when a trainer is made.
+    """
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if of_others(name)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def place(processes: int) -> tuple[int, int]:
+    """Return (rank, world) of this process in a stage of so many. Raises RuntimeError where torchrun says otherwise."""
+    if processes == 1:
+        return 0, 1
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world != processes:
+        raise RuntimeError(f"a stage of {processes} processes runs in {world}")
+    return int(os.environ["RANK"]), world
+
+
+def run_in_processes(work: Path, processes: int, threads: int | None) -> Any:
+    """Run the task of a work folder in processes of their own, which end with this one; return what process 0 left.
+
+    A ConfigError in one of them is raised here. Raises RuntimeError if one fails.
+    """
+    answer, refused, logs = work / "scratch" / "answer.json", work / "scratch" / REFUSED, work / "log"
+    for path in (answer, refused):
+        path.unlink(missing_ok=True)
+    logs.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += [f"--log-dir={logs}", "--tee=3", "-m", "dataprune.launch", str(work)]
+    environment = {k: v for k, v in os.environ.items() if not of_others(k)}
+    # the current folder is where a user's own modules are
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), environment.get("PYTHONPATH")]))
+    environment.setdefault("OMP_NUM_THREADS", str(threads or max(1, (os.cpu_count() or 1) // processes)))
+    with _alive() as pipe:
+        code = subprocess.run(command, env=environment | {ALIVE: str(pipe)}).returncode
+    if refused.exists():
+        raise ConfigError(*_read_refusal(refused))
+    if code or not answer.exists():
+        raise RuntimeError(f"{work.name}: a worker process failed (exit code {code}); their output is in {logs}")
+    return json.loads(answer.read_text())
+
+
+@contextlib.contextmanager
+def _alive() -> Iterator[Path]:
+    """A named pipe whose write end only this process holds: the kernel closes it when the process ends, however."""
+    with tempfile.TemporaryDirectory(prefix="dataprune-") as folder:
+        pipe = Path(folder) / "alive"
+        os.mkfifo(pipe)
+        end = os.open(pipe, os.O_RDWR)  # not only for writing: that would wait for a reader
+        try:
+            yield pipe
+        finally:
+            os.close(end)
+
+
+def end_with_driver() -> None:
+    """In a worker: when the driver has gone, kill this process and those that it has started, at once.
+
+    A signal at the parent's death (PR_SET_PDEATHSIG) would come when the thread that started the child ends, and
+    torchrun stands between the driver and its workers.
+    """
+    if (name := os.environ.get(ALIVE)) is None:
+        return
+    try:
+        pipe = os.open(name, os.O_RDONLY | os.O_NONBLOCK)  # does not wait: without a driver there is nobody to wait for
+    except FileNotFoundError:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+        raise
+    os.set_blocking(pipe, True)
+    threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+
+
+def _watch(pipe: int) -> None:
+    while os.read(pipe, 1):
+        pass
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def refuse(work: Path, error: ConfigError) -> None:
+    """In a worker: leave a ConfigError for the driver."""
+    shown = error.value if isinstance(error.value, Shown) else repr(error.value)
+    write_json(work / "scratch" / REFUSED, [error.key, shown, error.expected])
+
+
+def _read_refusal(path: Path) -> tuple[str, Shown, str]:
+    key, shown, expected = json.loads(path.read_text())
+    return key, Shown(shown), expected
