@@ -335,6 +335,7 @@ def typed(composed: DictConfig) -> Config:
         why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
         raise ConfigError("others", list(cfg.others), why)
     check_names(cfg)
+    check_unused(cfg)
     if (cfg.target is None) != (cfg.transfer is None):
         raise ConfigError(
             "target",
@@ -357,6 +358,16 @@ def check_names(cfg: Config) -> None:
             expected = f"a name of its own: {names[data.name]} is {data.name} too"
             raise ConfigError(f"others.{key}.name", data.name, expected)
         names[data.name] = f"others.{key}.name"
+
+
+def check_unused(cfg: Config) -> None:
+    """Raise a ConfigError for a value that the job would ignore: nobody must believe that it did something."""
+    if cfg.evaluate.half != "all" and cfg.target is None:
+        raise ConfigError("evaluate.half", cfg.evaluate.half, "all: it halves the target, and there is none")
+    if cfg.method.combine != "mean" and not cfg.others:
+        raise ConfigError("method.combine", cfg.method.combine, "mean: without `others` there is one target")
+    if cfg.run.influence.store is None and cfg.run.influence.models is not None:
+        raise ConfigError("run.influence.models", cfg.run.influence.models, "null, or a run.influence.store for them")
 
 
 def check_ranges(config: Any, key: str = "") -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.utils import get_method
 
-from dataprune.config import TrainConfig
+from dataprune.config import AugmentConfig, TrainConfig
 from dataprune.errors import ConfigError
 
 SCHEDULES = "dataprune.models.schedules."  # functions of a step and constants: they can be asked beforehand
@@ -14,6 +14,7 @@ PER_EPOCH, EPOCHS = 10, 50  # of the made-up training that a schedule is asked a
 
 def check_recipe(recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for the first value of a recipe that no training can use; `role` is its key."""
+    check_unused(recipe, role)
     if recipe.checkpoint is not None:
         if role == "transfer":
             raise ConfigError("transfer.checkpoint", recipe.checkpoint, "null: the model that comes in is transferred")
@@ -25,10 +26,25 @@ def check_recipe(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(key, area, "[smallest, largest] share of the area, above 0 to 1")
     if (ramp := recipe.resolution) and not (1 <= ramp["low"] <= ramp["high"] and 0 <= ramp["start"] <= ramp["end"]):
         raise ConfigError(f"{role}.resolution", dict(ramp), "pixels of 1 <= low <= high, epochs of 0 <= start <= end")
-    processes = getattr(recipe, "processes", 1)
-    if recipe.batch_size % processes:
-        expected = f"a multiple of {role}.processes={processes}: each takes the same share of a batch"
+    if recipe.batch_size % recipe.processes:
+        expected = f"a multiple of {role}.processes={recipe.processes}: each takes the same share of a batch"
         raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)
+
+
+def check_unused(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for a value that this training would ignore: nobody must believe that it did something."""
+    if role == "transfer" and recipe.model is not None:
+        raise ConfigError("transfer.model", recipe.model, "null: the network is that of pretrain.model")
+    if role != "transfer" and recipe.head == "reuse":
+        raise ConfigError(f"{role}.head", "reuse", "fresh: only a model that comes in has a head to reuse (transfer)")
+    if role != "pretrain" and recipe.subset is not None:
+        raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
+    if recipe.trainable == "head":
+        if recipe.adversarial.epsilon:
+            key = f"{role}.adversarial.epsilon"
+            raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
+        if recipe.resolution and recipe.augment == AugmentConfig():
+            raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
 
 
 def check_optimizer(optimizer: dict[str, Any], key: str) -> None:

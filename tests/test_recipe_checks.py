@@ -90,3 +90,20 @@ def test_another_target_called_like_the_target_cannot_take_its_place(jobs):
     words = ["+target@others.digits=digits", "others.digits.name=few", "others.digits.reader.shots=3"]
     with pytest.raises(ConfigError, match=r"^others='digits': expected another key"):
         jobs.config("method=label_mapping", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["transfer.model={_target_: dataprune.models.networks.cnn}"], r"^transfer\.model=.*expected null"),
+        (["pretrain.head=reuse"], r"^pretrain\.head='reuse': expected fresh"),
+        (["surrogate.subset=kept.npz"], r"^surrogate\.subset='kept\.npz': expected null"),
+        (["transfer.adversarial.epsilon=0.01"], r"^transfer\.adversarial\.epsilon=0\.01: expected 0"),
+        (["method.combine=max"], r"^method\.combine='max': expected mean"),
+        (["evaluate.half=first", "target=none"], r"^evaluate\.half='first': expected all"),
+        (["run.influence.models=5"], r"^run\.influence\.models=5: expected null"),
+    ],
+)
+def test_a_value_that_would_be_ignored_is_refused(jobs, words, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs.run(*words)

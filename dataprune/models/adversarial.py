@@ -30,7 +30,8 @@ def pgd(
     for _ in range(steps):
         moved = torch.clamp(moved, low, high).detach().requires_grad_()
         with torch.enable_grad():
-            loss = F.cross_entropy(network(moved).float(), y)
+            # the sum: of a mean over a large batch, half precision loses the small gradients
+            loss = F.cross_entropy(network(moved).float(), y, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, moved)
         moved = moved + step * gradient.sign()
     return torch.clamp(moved, low, high).detach()

@@ -78,11 +78,12 @@ def outputs(
     device = device_of(run)
     network = network.to(device, memory_format=layout(network, device)).eval()  # type: ignore[call-overload]
     loader = clean_loader(examples, ids, batch_size, run)
-    with torch.inference_mode():
-        for batch in track(loader, label, len(loader)):
+    for batch in track(loader, label, len(loader)):
+        with torch.inference_mode():  # not around the yield: it would stay on in the caller
             features = network.features(batch["x"].contiguous(memory_format=layout(network, device)))
-            tally.add(FORWARD, batch["x"], batch["real"])
-            yield features.float(), network.head(features).float()
+            logits = network.head(features).float()
+        tally.add(FORWARD, batch["x"], batch["real"])
+        yield features.float(), logits
     tally.settle()
 
 
