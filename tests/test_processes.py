@@ -1,4 +1,4 @@
-"""Processes of a stage: their number comes from the recipe, their errors reach the driver, nobody half-writes a file."""
+"""Processes of a stage: their number is the recipe's, their errors reach the driver, nobody half-writes a file."""
 
 import json
 import os

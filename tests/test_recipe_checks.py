@@ -95,7 +95,7 @@ def test_another_target_called_like_the_target_cannot_take_its_place(jobs):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["transfer.model={_target_: dataprune.models.networks.cnn}"], r"^transfer\.model=.*expected null"),
+        (["+model@transfer.model=cnn"], r"^transfer\.model=.*expected null"),
         (["pretrain.head=reuse"], r"^pretrain\.head='reuse': expected fresh"),
         (["surrogate.subset=kept.npz"], r"^surrogate\.subset='kept\.npz': expected null"),
         (["transfer.adversarial.epsilon=0.01"], r"^transfer\.adversarial\.epsilon=0\.01: expected 0"),
