@@ -61,8 +61,10 @@ def unnamed(part: pd.DataFrame) -> dict[str, list[str]]:
 def settings(part: pd.DataFrame) -> dict[str, list[str]]:
     """Return what tells the settings (data, recipes, evaluation) of a section apart -> the labels measured there.
 
-    Lines of different settings are not compared with one another. A single setting has no words.
+    Lines of different settings are not compared with one another. A single setting has no words. What learns the
+    target alone (scratch) has a setting of its own by nature and is left out.
     """
+    part = part[part.trains_on != "nothing"]
     configs = {line.arena: _setting(line.config) for line in part.itertuples()}
     known = {key for config in configs.values() for key in leaves(config)}
     words, _ = distinguish(configs, known)
