@@ -15,7 +15,17 @@ LINE = [*SECTION, "identity", "prune_ratio"]  # rows that share these differ in 
 SAME = ["level", "method", "label", "trains_on", "classes_only", "arena"]  # and so share these
 BASELINES = ("full", "scratch")  # of no prune ratio
 GUIDES = ("method", "surrogate", "signals", "others")  # parts of a config that only guide what is kept
-SECONDS = ("surrogate_s", "signals_s", "score_s", "select_s", "train_s", "transfer_s", "total_s")
+SECONDS = (
+    "data_s",
+    "surrogate_s",
+    "signals_s",
+    "score_s",
+    "select_s",
+    "train_s",
+    "transfer_s",
+    "evaluate_s",
+    "total_s",
+)
 COSTS = ("device_s", "images_forward", "images_backward", "flops", "images_seen", "surrogate_images", *SECONDS)
 
 
