@@ -19,7 +19,7 @@ def roles(printed):
 def test_the_plan_is_what_a_run_builds(jobs, capsys):
     planning.estimate(jobs.config("method=d2_graph", "surrogate.epochs=8"))
     planned = roles(capsys.readouterr().out)
-    assert {p.name for p in jobs.store.iterdir()} <= {"index", "locks", "work"}, "nothing is trained"
+    assert {p.name for p in jobs.store.iterdir()} <= {"index", "locks", "recipes", "work"}, "nothing is trained"
     (row,) = jobs.run("method=d2_graph", "surrogate.epochs=8")
     assert set(planned) == set(row["keys"]) - {"source", "target"}
 
