@@ -52,11 +52,21 @@ def job(cfg: Config, follow: Follow | None = None) -> list[dict[str, Any]]:
     store = Store(cfg.run.store, cfg.run.verify)
     rows = []
     with RunningJob(store.root) as running:
-        for name, single in experiments(cfg):
+        started = [
+            (name, single, Stages(store, single, follow, "" if name == "method" else f"{name}.", running))
+            for name, single in experiments(cfg)
+        ]
+        for (
+            _,
+            single,
+            stage,
+        ) in started:  # what the data show to be wrong is told before anything is trained
+            indexed(single, stage)
+        for name, single, stage in started:
             towards = f" -> {single.target.name}" if single.target else ""
             ratio, seed = single.prune_ratio, cfg.seed
             log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, ratio, towards, seed)
-            row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}.", running))
+            row = experiment(single, stage)
             store.write_row(row_name(single), row)
             rows.append(row | {"row": row_name(single)})
         if cfg.run.influence.store is not None:
@@ -84,10 +94,7 @@ def experiments(cfg: Config) -> list[tuple[str, Config]]:
 def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
     method = cfg.method
-    source = stage("index", cfg.source, "source", files=stamp(cfg.source))
-    target = stage("index", cfg.target, "target", files=stamp(cfg.target)) if cfg.target else None
-    others = {name: stage("index", data, f"target.{name}", files=stamp(data)) for name, data in cfg.others.items()}
-    check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
+    source, target, others = indexed(cfg, stage)
     asked = inputs_asked_for(method) if prunes(cfg) else set()
     stage.before_training = lambda: check_networks(cfg, asked, source, target)
 
@@ -122,6 +129,15 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
         adapted = train(stage, transferring(cfg), "adapted", examples=target, init=model)
         stage("evaluate", cfg.evaluate, "target_result", model=adapted, examples=target)
     return row_of(cfg, stage.results, stage.built)
+
+
+def indexed(cfg: Config, stage: "Stages") -> tuple[Result, Result | None, dict[str, Result]]:
+    """The source, the target and the other targets by name, indexed and found fit for the experiment."""
+    source = stage("index", cfg.source, "source", files=stamp(cfg.source))
+    target = stage("index", cfg.target, "target", files=stamp(cfg.target)) if cfg.target else None
+    others = {name: stage("index", data, f"target.{name}", files=stamp(data)) for name, data in cfg.others.items()}
+    check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
+    return source, target, others
 
 
 def look_at_data(stage: "Stages", cfg: Config, known: dict[str, Result | None], run: str = "") -> dict[str, Result]:
@@ -174,6 +190,8 @@ class Stages:
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
+        if (asked_before := self.results.get(role)) is not None and asked_before.key == recipe.key:
+            return asked_before
         if self.running is not None:
             self.running.note(name, recipe.key)  # before it is looked up: from here on no house-keeping takes it away
         if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:

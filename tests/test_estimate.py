@@ -41,6 +41,22 @@ def test_a_stage_that_two_jobs_want_counts_once(jobs, capsys):
     assert "earlier jobs: 1" in printed
 
 
+SELECTOR = """
+import numpy as np
+
+def pick(scores, budget, names, p_true, target_features, grad_norm):
+    assert len(names) == len(scores) == p_true.shape[1] == len(grad_norm)
+    return np.argsort(-scores)[:budget]
+"""
+
+
+def test_a_selector_may_ask_for_any_array(jobs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_estimated.py").write_text(SELECTOR)
+    monkeypatch.syspath_prepend(tmp_path)
+    planning.estimate(jobs.config("method=forgetting", "method.select._target_=my_estimated.pick", "method.arrays={}"))
+    assert "subset" in roles(capsys.readouterr().out)
+
+
 def test_a_disk_that_is_too_small_is_an_error(jobs, monkeypatch):
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(ConfigError, match=r"run\.store=.*expected a disk with"):
