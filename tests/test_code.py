@@ -367,6 +367,20 @@ def test_a_file_that_is_no_python_answers_in_one_line(folder, content, text):
     assert "mine.py" in message
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfdef f(x=1): pass\n",
+        b"# coding: latin-1\nA = '\xe9'\ndef f(x=1): pass\n",
+        b"def f(x=1):\r\n\tpass\r\n",
+    ],
+    ids=["byte order mark", "latin-1", "Windows"],
+)
+def test_what_python_reads_is_read(folder, content):
+    folder.write(mine=content)
+    assert check_target({"_target_": "mine.f"}, "m").names == ("x",)
+
+
 def test_a_helper_that_is_no_python_answers_in_one_line(folder):
     folder.write(mine="from helper import g\ndef f(x=1): pass\n", helper="def g(:\n")
     assert "helper.py, line 1: invalid syntax" in refused("mine.f")
