@@ -6,10 +6,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint report shelf setup clean
+.PHONY: help demo test lint report shelf setup clean clean-store
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## run the embedded demo (glyphs -> digits), print its table, draw its report
 	$(BIN)/python -m dataprune --multirun +experiment=demo
@@ -30,8 +30,15 @@ shelf: $(STAMP)  ## list what the store holds
 
 setup: $(STAMP)  ## only create .venv
 
-clean:  ## delete .venv, outputs and store
-	rm -rf .venv outputs store
+clean:  ## delete .venv and outputs; the store stays
+	rm -rf .venv outputs
+
+clean-store:  ## delete ./store with every trained model in it, after saying what that is
+	@if [ -d store ]; then \
+	  echo "deleting ./store: $$(find store -mindepth 3 -maxdepth 3 -name manifest.json | wc -l) results," \
+	    "$$(find store/rows -name '*.json' 2> /dev/null | wc -l) rows, $$(du -sh store | cut -f1)"; \
+	  rm -rf store; \
+	else echo "there is no ./store here"; fi
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -13,11 +13,9 @@ import ast
 import hashlib
 import importlib
 import inspect
-import io
 import json
 import sys
 import sysconfig
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprune.errors import ConfigError
+from dataprune.source import imported, parsed, stripped
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def parameters(target: str) -> Parameters:
     Raises LookupError if there is no such module or no such name in it.
     """
     module, _, name = target.rpartition(".")
-    if not module:
+    if not all(target.split(".")) or not module:
         raise LookupError(f"{target!r} is not a dotted path")
     found = _in_source(module, name)
     return found if found is not None else _of_object(module, name)
@@ -87,14 +86,22 @@ def check_exists(spec: dict[str, Any], key: str) -> Parameters:
 
 def _spec(module: str) -> ModuleSpec | None:
     """Where a module would be imported from, found without importing its parents; None = nowhere."""
-    search, spec, name = None, None, ""
+    search: list[str] | None = None
+    spec, name = None, ""
     for part in module.split("."):
+        if spec is not None and search is None:  # finders would look for a part of a plain module on sys.path
+            return None
         name = f"{name}.{part}" if name else part
-        found = (finder.find_spec(name, search) for finder in sys.meta_path)
-        spec = next((one for one in found if one is not None), None)
+        try:
+            found = (finder.find_spec(name, search) for finder in sys.meta_path)
+            spec = next((one for one in found if one is not None), None)
+        except KeyError:  # a folder without __init__.py in another one that is not imported
+            spec = ModuleSpec(name, None, is_package=True)
+            places = [Path(place) / part for place in search or []]
+            spec.submodule_search_locations = [str(place) for place in places if place.is_dir()]
         if spec is None:
             return None
-        search = spec.submodule_search_locations
+        search = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
     return spec
 
 
@@ -109,7 +116,7 @@ def _file_of(module: str) -> Path | None:
 def _names_of(path: Path) -> dict[str, ast.stmt]:
     """Top-level statements of a file by the name they bind, looking into `if` and `try` blocks too."""
     bound: dict[str, ast.stmt] = {}
-    queue: list[Any] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    queue: list[Any] = list(parsed(path)[1].body)
     while queue:
         node = queue.pop(0)
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -217,15 +224,17 @@ def read_code(target: str, *, ours: bool = False) -> str | None:
         if name in code or (not ours and is_ours(name)):
             continue
         spec = _spec(name)
-        if spec is None or spec.origin is None or spec.origin in ("built-in", "frozen") or _is_library(spec.origin):
+        if spec is None or spec.origin is None or spec.origin in ("built-in", "frozen"):
             continue
-        content = Path(spec.origin).read_bytes()
+        if not is_ours(name) and _is_library(spec.origin):  # ours counts where it is installed, too
+            continue
         if not spec.origin.endswith(".py"):  # a compiled module
-            code[name] = hashlib.sha256(content).hexdigest()
+            code[name] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
             continue
+        content, tree = parsed(spec.origin)
         code[name] = hashlib.sha256(stripped(content).encode()).hexdigest()
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        queue += _imported(ast.parse(content), package)
+        queue += imported(tree, package)
         if not is_ours(name):  # importing a module runs those of its parents; ours define nothing but names
             queue += _parents(name)
     return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()[:16] if code else None
@@ -256,63 +265,3 @@ def _is_library(origin: str) -> bool:
 def _parents(module: str) -> Iterator[str]:
     while module := module.rpartition(".")[0]:
         yield module
-
-
-def _imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """Names of what may be modules, of all imports in a file, those inside functions and by literal name included."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            home = ".".join([*above, *filter(None, [node.module])])
-            yield home
-            yield from (f"{home}.{alias.name}" for alias in node.names if alias.name != "*")
-        elif isinstance(node, ast.Call) and node.args:
-            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if name in ("import_module", "__import__") and isinstance(node.args[0], ast.Constant):
-                yield str(node.args[0].value).lstrip(".")
-
-
-def stripped(source: bytes) -> str:
-    """Source text as its tokens, a line each, without comments, docstrings, blank lines and layout.
-
-    Tokens, not the parsed tree: the tree's form changes from one Python to the next. (An f-string, one token until
-    Python 3.11 and several since, is taken as its text.)
-    """
-    text = source.decode(tokenize.detect_encoding(io.BytesIO(source).readline)[0])
-    lines = text.splitlines(keepends=True)
-    words: list[str] = []
-    statement = 0  # where the words of the statement that is being read begin
-    start: tuple[int, int] | None = None  # of an f-string that is being read
-    depth = 0
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        kind = tokenize.tok_name[token.type]
-        if kind.endswith("STRING_START"):
-            start, depth = start or token.start, depth + 1
-        elif kind.endswith("STRING_END"):
-            depth -= 1
-            if depth == 0 and start is not None:
-                words.append("S" + _between(lines, start, token.end))
-                start = None
-        elif depth or kind in ("COMMENT", "NL", "ENDMARKER", "ENCODING"):
-            continue
-        elif kind == "STRING":
-            words.append("S" + _between(lines, token.start, token.end))
-        elif kind in ("NEWLINE", "INDENT", "DEDENT"):
-            said = words[statement:]
-            if kind == "NEWLINE" and said and all(word[0] == "S" for word in said):  # a string that nobody uses
-                del words[statement:]
-            words.append(kind)
-            statement = len(words)
-        else:
-            words.append("." + token.string)
-    return "\n".join(words)
-
-
-def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
-    """The text between two (row from 1, column) positions."""
-    rows = lines[start[0] - 1 : end[0]]
-    rows[-1] = rows[-1][: end[1]]
-    rows[0] = rows[0][start[1] :]
-    return "".join(rows)

@@ -117,6 +117,15 @@ class History(pl.Callback):
         return right_sum / count
 
 
+class SumImages(pl.Callback):
+    """Sum over all processes what the epoch's passes took; before its checkpoint, so that it counts once."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Settle the tally."""
+        assert isinstance(pl_module, Classifier)
+        pl_module.tally.settle(lambda sums: _summed(trainer, sums.to(pl_module.device)))
+
+
 def _summed(trainer: pl.Trainer, sums: torch.Tensor) -> list[float]:
     """Sums over all processes."""
     total = trainer.strategy.reduce(sums, reduce_op="sum")

@@ -4,43 +4,23 @@ They read source text (dataprune.callables) and import nothing heavy, so that a 
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from hydra.utils import get_method
-
 from dataprune.callables import check_exists, check_target, parameters
 from dataprune.config import Config, MethodConfig, TrainConfig
+from dataprune.cost import told_of
 from dataprune.data.foreign_dynamics import look
-from dataprune.errors import ConfigError
+from dataprune.dataset import Data
+from dataprune.errors import ConfigError, Shown
+from dataprune.recipe_checks import check_recipe
+from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.select import FILLED
-from dataprune.store import Result
 
-PER_EPOCH = ("p_true", "margin", "error", "correct")
 MADE_OF = {"p_mean": "p_true", "doubt": "p_true", "probabilities_by_epoch": "probabilities"}  # of recorded quantities
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set as the stages see it: its table of examples, and its pixels for those that look at them."""
-
-    table: Result  # index
-    pixels: Result  # decode
-
-    @property
-    def inputs(self) -> dict[str, Result]:
-        """What a stage that looks at the pixels gets."""
-        return {"examples": self.table, "pixels": self.pixels}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What is known of it before anything is trained: classes, examples of each split, channels, shape."""
-        return self.table.facts | self.pixels.facts
 
 
 def check_functions(cfg: Config) -> None:
@@ -62,9 +42,14 @@ def check_functions(cfg: Config) -> None:
             raise ConfigError(f"{role}.model", None, "a network: model@surrogate.model=..., model@pretrain.model=...")
         if recipe.checkpoint is None:
             check_target(recipe.optimizer, f"{role}.optimizer", frozenset({"params"}))
+        else:
+            told_of(recipe.checkpoint, f"{role}.checkpoint")
+        if recipe.dynamics is not None:
+            told_of(recipe.dynamics, f"{role}.dynamics")
         for part in ("schedule", "momentum"):
             if spec := getattr(recipe, part):
                 check_target(spec, f"{role}.{part}", frozenset({"step", "steps", "per_epoch", "lr"}))
+        check_recipe(recipe, role)
     for key, method in [("method", cfg.method), *((f"baselines.{k}", m) for k, m in cfg.baselines.items())]:
         check_method(cfg, method, key)
         check_checkpoint(cfg, method, key)
@@ -162,8 +147,7 @@ def check_arrays(cfg: Config, method: MethodConfig, function: dict[str, Any], ke
             raise ConfigError(where, array, "a surrogate that is trained here: surrogate.checkpoint has no dynamics")
         if array == "probabilities_by_epoch" and not surrogate.record.probabilities:
             raise ConfigError("surrogate.record.probabilities", False, f"true: {where} asks for them")
-    if arrays and set(arrays.values()) <= set(PER_EPOCH) and epochs:
-        rehearse(function, arrays, epochs, key)
+    rehearse(function, arrays, key, level=method.level, epochs=epochs, prune_ratio=cfg.prune_ratio)
 
 
 def check_foreign(path: str, array: str, where: str) -> int | None:
@@ -188,29 +172,23 @@ def check_path(method: MethodConfig, key: str) -> None:
         if method.path is None or not Path(method.path).is_file():
             expected = f"the file that {function['_target_']} reads (looked in {Path.cwd()})"
             raise ConfigError(f"{key}.path", method.path, expected)
+        told_of(method.path, f"{key}.path")
     if method.path is not None and not reads:
         raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
 
 
-def rehearse(function: dict[str, Any], arrays: dict[str, str], epochs: int, key: str) -> None:
-    """Call a score function on two made-up examples with as many epochs as the surrogate will train.
-
-    A window that is longer than the training is found now, not after it.
-    """
-    constants = {k: v for k, v in function.items() if k != "_target_"}
-    values = np.linspace(0.2, 0.8, 2 * epochs, dtype=np.float32).reshape(epochs, 2)
-    made_up = {name: values > 0.5 if array == "correct" else values for name, array in arrays.items()}
-    try:
-        get_method(function["_target_"])(**made_up, **constants)
-    except ConfigError as error:
-        raise error.under(key) from None
-
-
 def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
-    """What is known once the data are indexed and before anything is trained: enough examples, channels that agree.
+    """What is known once the data are indexed and before anything is trained: enough classes and examples, channels
+    that agree, recipes that can use these images.
 
     targets: by the key of their config.
     """
+    for key, data in {"source": source, **targets}.items():
+        if data is not None and data.facts["classes"] < 2:
+            raise ConfigError(
+                key, Shown("data of one class"), "two classes or more: with one there is nothing to learn"
+            )
+    check_recipes(cfg, source, targets)
     there = source.facts["channels"]
     for key, target in targets.items():
         if target is not None and target.facts["channels"] != there:
@@ -228,6 +206,39 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
                 f"{math.floor((1 - n_classes / n) * 1e4) / 1e4} or less: {kept} of {n} examples for {n_classes} classes"
             )
             raise ConfigError("prune_ratio", cfg.prune_ratio, expected)
+
+
+def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
+    """Raise a ConfigError if a training cannot use the images or the classes that it will be given."""
+    trained = [("pretrain", cfg.pretrain, source)] if cfg.method.trains_on != "nothing" else []
+    if inputs_asked_for(cfg.method) & {"dynamics", "signals", "gradients", "target_signals", "heldout"}:
+        trained.append(("surrogate", cfg.surrogate, source))
+    trained += [("transfer", cfg.transfer, data) for data in targets.values() if cfg.transfer and data]
+    for role, recipe, data in trained:
+        if recipe.checkpoint is None:
+            check_images(recipe, role, data.header)
+    # a scratch model has a head of its own
+    reuses = cfg.transfer is not None and cfg.transfer.head == "reuse" and cfg.method.trains_on != "nothing"
+    for key, target in targets.items() if reuses else ():
+        if target is not None and target.facts["classes"] > source.facts["classes"]:
+            outputs, wanted = source.facts["classes"], target.facts["classes"]
+            raise ConfigError("transfer.head", "reuse", f"fresh: {outputs} outputs for the {wanted} classes of {key}")
+
+
+def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None:
+    """Raise a ConfigError if the recipe changes images in a way that those of this header.json do not allow."""
+    augment, in_memory = recipe.augment, header["storage"] == "memory"
+    side = min(header["splits"]["train"]["shape"][:2])
+    if in_memory and augment.random_resized_crop is not None:
+        key = f"{role}.augment.random_resized_crop"
+        raise ConfigError(key, augment.random_resized_crop, "null, or storage=files for these data")
+    if in_memory and recipe.resolution:
+        raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}, or storage=files for these data")
+    if augment.crop_padding and not in_memory:
+        raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, "0, or storage=memory for these data")
+    if augment.crop_padding >= side:
+        expected = f"0 to {side - 1}: below the side of the images"
+        raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, expected)
 
 
 def renamed(method: MethodConfig, function: dict[str, Any]) -> dict[str, str]:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from dataprune.config import Config, identity
+from dataprune.cost import as_told
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
 from dataprune.store import Store, fingerprint
 from dataprune.store.outcomes import OutcomeStore
 
-COSTS = "costs.jsonl"  # what each model took
+COSTS = "costs.jsonl"  # what each model took, in the words of cost.json
 SCHEMA = {"p_true": "float32", "margin": "float32", "prediction": "int32"}
 
 
@@ -42,7 +43,7 @@ def collect(cfg: Config, row: dict[str, Any]) -> None:
         experiment=experiment_of(cfg, source.fingerprint, target.fingerprint),
     )
     outcomes = np.load(results / "evaluate" / keys["target_result"] / "outcomes.npz")
-    spent = {"model": int(select["model"]), "seconds": row["cost"]["total_s"], "images": row["cost"]["images_seen"]}
+    spent = {"model": int(select["model"])} | as_told(row["cost"])
     with open(store.root / COSTS, "a") as file:  # a line is one write: parallel jobs do not mix
         file.write(json.dumps(spent) + "\n")
     store.write(int(select["model"]), mask, {key: outcomes[key] for key in SCHEMA})

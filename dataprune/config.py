@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dataprune.errors import ConfigError
+from dataprune.ratios import as_typed, fraction_at
 
 
 def _number(default: Any, low: float, high: float = float("inf"), *, unit: str = "") -> Any:
@@ -154,7 +155,9 @@ class CutConfig:
 
     score: dict[str, Any] = field(default_factory=dict)
     fraction: float = _number(0.0, 0, 0.99)
-    by_prune_ratio: dict[float, float] = field(default_factory=dict)  # prune_ratio -> fraction, where it differs
+    # instead of `fraction`: [[prune_ratio, fraction], ...], on a straight line between two entries and refused outside.
+    # Pairs, because a list replaces the table that a method inherits; a mapping is read too, but is merged with it
+    by_prune_ratio: Any = field(default_factory=list)
 
 
 @dataclass
@@ -235,7 +238,8 @@ class EvaluateConfig:
 
     VERSION: ClassVar[int] = 1
     split: str = _choice("test", "test", "validation", "train")
-    half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
+    # of the target's examples (the source's all count): estimate something on one half, report on the other
+    half: str = _choice("all", "all", "first", "second")
     batch_size: int = _number(512, 1)
 
 
@@ -315,6 +319,10 @@ def typed(composed: DictConfig) -> Config:
     cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(composed)))
     assert isinstance(cfg, Config)
     check_ranges(cfg)
+    cfg.prune_ratio = as_typed(cfg.prune_ratio)  # range(0.05,1,0.05) of a sweep gives 0.15000000000000002
+    for key, method in {"method": cfg.method, **{f"baselines.{k}": m for k, m in cfg.baselines.items()}}.items():
+        if method.cut is not None and method.trains_on == "subset":
+            fraction_at(method.cut.fraction, method.cut.by_prune_ratio, cfg.prune_ratio, f"{key}.cut.by_prune_ratio")
     for role in ("surrogate", "pretrain", "transfer"):
         if (train := getattr(cfg, role)) is not None:
             check_train(train, role)
@@ -326,13 +334,40 @@ def typed(composed: DictConfig) -> Config:
     if cfg.others and (cfg.target is None or cfg.run.influence.store is not None):
         why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
         raise ConfigError("others", list(cfg.others), why)
+    check_names(cfg)
+    check_unused(cfg)
     if (cfg.target is None) != (cfg.transfer is None):
         raise ConfigError(
             "target",
             cfg.target and cfg.target.name,
             "a target and a transfer recipe, or neither (target=none)",
         )
+    if cfg.evaluate.half != "all" and (cfg.target is None or cfg.run.influence.store is not None):
+        why = "without a target there are no halves" if cfg.target is None else "an influence store holds every target"
+        raise ConfigError("evaluate.half", cfg.evaluate.half, f"all: {why}")
     return cfg
+
+
+def check_names(cfg: Config) -> None:
+    """Raise a ConfigError if two targets have one name: one of them would stand for both, and their rows be mixed."""
+    names = {} if cfg.target is None else {cfg.target.name: "target.name"}
+    for key, data in cfg.others.items():
+        if cfg.target is not None and key == cfg.target.name:
+            raise ConfigError("others", key, f"another key: the target is called so (+target@others.{key}_2=...)")
+        if data.name in names:
+            expected = f"a name of its own: {names[data.name]} is {data.name} too"
+            raise ConfigError(f"others.{key}.name", data.name, expected)
+        names[data.name] = f"others.{key}.name"
+
+
+def check_unused(cfg: Config) -> None:
+    """Raise a ConfigError for a value that the job would ignore: nobody must believe that it did something."""
+    if cfg.evaluate.half != "all" and cfg.target is None:
+        raise ConfigError("evaluate.half", cfg.evaluate.half, "all: it halves the target, and there is none")
+    if cfg.method.combine != "mean" and not cfg.others:
+        raise ConfigError("method.combine", cfg.method.combine, "mean: without `others` there is one target")
+    if cfg.run.influence.store is None and cfg.run.influence.models is not None:
+        raise ConfigError("run.influence.models", cfg.run.influence.models, "null, or a run.influence.store for them")
 
 
 def check_ranges(config: Any, key: str = "") -> None:

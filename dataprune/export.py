@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def write(output: Path, table: Table, about: dict[str, Any]) -> None:
     from pyarrow import csv, parquet
 
     content = pa.table(table)
-    part = output.with_name(f".{output.name}.part")
+    part = output.with_name(f".{output.name}.{uuid4().hex}")
     if output.suffix == ".parquet":
         parquet.write_table(content.replace_schema_metadata({"dataprune": json.dumps(about)}), part)
     else:

@@ -162,7 +162,10 @@ class Following:
 
     def _loop(self) -> None:
         while not self.ended.wait(1.0):
-            self.tell()
+            try:
+                self.tell()
+            except Exception:  # a dashboard that fails must not end the telling, nor the training
+                log.exception("%s: an epoch could not be told", self.role)
 
     def tell(self) -> None:
         """Tell the lines that have not been told."""
@@ -172,11 +175,12 @@ class Following:
                     self.told = line["epoch"]
                     self.follow(self.role, line)
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self.ended.set()
         if self.follow is not None:
             self.thread.join()
-            self.tell()
+            if kind is None:  # else the stage's own error is the one to show
+                self.tell()
 
 
 def main(work: Path) -> None:

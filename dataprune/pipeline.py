@@ -8,7 +8,7 @@ up in the store before anything is computed (launch.obtain), so a sweep computes
 import json
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dataprune.callables import dotted_paths, is_ours, parameters
-from dataprune.checks import Data, check_data, check_functions, inputs_asked_for, renamed
+from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
 from dataprune.collect import collect
 from dataprune.config import (
     AdoptConfig,
@@ -30,24 +30,28 @@ from dataprune.config import (
     SelectConfig,
     TrainConfig,
 )
+from dataprune.cost import cost_file
 from dataprune.data.content import stamp
 from dataprune.data.examples import Examples
 from dataprune.data.foreign_dynamics import digest, look
+from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.launch import Follow, obtain, recipe_of
+from dataprune.network_checks import check_networks
+from dataprune.ratios import around, fraction_at
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.score import FILLED as FROM_FILE
-from dataprune.stages.score import cost_of
 from dataprune.stages.select import FILLED
-from dataprune.store import Result, Store, describe, fingerprint
+from dataprune.store import Result, Store, fingerprint
+from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
 from dataprune.subset import Subset
 
 log = logging.getLogger(__name__)
+BY_RATIO = "method.cut.by_prune_ratio"
 PREFIX = {"_target_": "dataprune.selectors.ranked.prefix"}
-
 
 Stamps = dict[str, str]  # of the data sets that a driver has looked at
 
@@ -61,14 +65,17 @@ def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None)
     stamps = {} if stamps is None else stamps
     store = Store(cfg.run.store, cfg.run.verify)
     rows = []
-    for name, single in experiments(cfg):
-        towards = f" -> {single.target.name}" if single.target else ""
-        log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, single.prune_ratio, towards, cfg.seed)
-        row = experiment(single, Stages(store, single, follow, "" if name == "method" else f"{name}.", stamps))
-        store.write_row(row_name(row), row)
-        rows.append(row | {"row": row_name(row)})
-    if cfg.run.influence.store is not None:
-        collect(effective(cfg), rows[0])
+    with RunningJob(store.root) as running:
+        for name, single in experiments(cfg):
+            towards = f" -> {single.target.name}" if single.target else ""
+            ratio, seed = single.prune_ratio, cfg.seed
+            log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, ratio, towards, seed)
+            prefix = "" if name == "method" else f"{name}."
+            row = experiment(single, Stages(store, single, follow, prefix, stamps, running))
+            store.write_row(row_name(row), row)
+            rows.append(row | {"row": row_name(row)})
+        if cfg.run.influence.store is not None:
+            collect(effective(cfg), rows[0])
     return rows
 
 
@@ -96,6 +103,8 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     target = stage.data(cfg.target, "target") if cfg.target else None
     others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
+    asked = inputs_asked_for(method) if prunes(cfg) else set()
+    stage.before_training = lambda: check_networks(cfg, asked, source, target)
 
     known: dict[str, Result | None] = {"examples": source.table, "target": target.table if target else None}
     subset = None
@@ -108,8 +117,11 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
             known["scores"] = averaged(stage, cfg, known, seen)
         if others:
             known["scores"] = combined(stage, method, known, others)
-        if cut_fraction(cfg):
+        if fraction := cut_fraction(cfg):
             assert method.cut is not None
+            ends = around(method.cut.by_prune_ratio, cfg.prune_ratio, BY_RATIO) or (0, 0)
+            if ends[0] < ends[1]:
+                log.info("%s: %g of the examples, between its entries for %g and %g", BY_RATIO, fraction, *ends)
             known["cut"] = score(stage, method.cut.score, method, known, "cut")
         subset = select(stage, cfg, known)
 
@@ -120,7 +132,8 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
             check_claim(cfg, source.table, subset)
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
-        stage("evaluate", cfg.evaluate, "source_result", model=model, subset=classes_only, **source.inputs)
+        whole = replace(cfg.evaluate, half="all")  # `half` is of the target
+        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **source.inputs)
 
     if target is not None:
         adapted = train(stage, transferring(cfg), "adapted", target, init=model)
@@ -162,13 +175,20 @@ class Stages:
     """
 
     def __init__(
-        self, store: Store, cfg: Config, follow: Follow | None, prefix: str = "", stamps: Stamps | None = None
+        self,
+        store: Store,
+        cfg: Config,
+        follow: Follow | None,
+        prefix: str = "",
+        stamps: Stamps | None = None,
+        running: RunningJob | None = None,
     ) -> None:
-        self.store, self.run, self.stamps = store, cfg.run, {} if stamps is None else stamps
+        self.store, self.run, self.running, self.stamps = store, cfg.run, running, {} if stamps is None else stamps
         self.named = set(dotted_paths(asdict(cfg)))
         self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
         self.results: dict[str, Result] = {}
         self.built: set[str] = set()
+        self.before_training: Callable[[], None] | None = None  # called once, if anything is to be trained or adopted
 
     def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
         """The result of stage `name` with this config and those of the inputs that are not None.
@@ -178,7 +198,12 @@ class Stages:
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
-        check_networks(results.values(), self.named)
+        check_named(results.values(), self.named)
+        if self.running is not None:
+            self.running.note(name, recipe.key)  # before it is looked up: from here on no house-keeping takes it away
+        if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
+            check, self.before_training = self.before_training, None
+            check()
         result, built = obtain(self.store, recipe, config, results, self.run, role=role, follow=self.follow)
         self.results[role] = result
         if built:
@@ -197,7 +222,7 @@ class Stages:
         )
 
 
-def check_networks(inputs: Iterable[Result], named: set[str]) -> None:
+def check_named(inputs: Iterable[Result], named: set[str]) -> None:
     """Raise a ConfigError where a result that comes in holds a network that this job does not name itself.
 
     A stage builds what network.json says. Who can write into a shared store must not run code as everybody who reads
@@ -217,15 +242,21 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
         return stage("train", config, role, **data.inputs, **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
-    return stage("adopt", adopted, role, files=describe(Path(config.checkpoint))["sha256"], **data.inputs)
+    files = _content(config.checkpoint, Path(config.checkpoint))
+    return stage("adopt", adopted, role, files=files, **data.inputs)
 
 
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:
     """The dynamics that the config says another program has recorded."""
     assert config.dynamics is not None
-    files = look(config.dynamics).read
+    files = _content(config.dynamics, *look(config.dynamics).read)
     taken_over = DynamicsConfig(config.dynamics, config.record.probabilities)
-    return stage("dynamics", taken_over, "dynamics", files=digest(files), examples=examples)
+    return stage("dynamics", taken_over, "dynamics", files=files, examples=examples)
+
+
+def _content(path: str, *files: Path) -> str:
+    """Digest of the files that are read at a foreign path, and of what tells their cost."""
+    return digest([*files, *filter(None, [cost_file(path)])])
 
 
 def score(
@@ -237,7 +268,7 @@ def score(
     inputs: dict[str, Result | str | None] = {name: known.get(name) for name in roles}
     path = method.path if "path" in parameters(function["_target_"]).names else None
     if path is not None:
-        inputs["files"] = digest([Path(path), *filter(None, [cost_of(path)])])
+        inputs["files"] = _content(path, Path(path))
     return stage("score", ScoreConfig(function, arrays, path), role, **inputs)
 
 
@@ -312,7 +343,7 @@ def prunes(cfg: Config) -> bool:
 def cut_fraction(cfg: Config) -> float:
     """Fraction of the examples that leaves before the selection, at this prune ratio."""
     cut = cfg.method.cut
-    return 0.0 if cut is None else cut.by_prune_ratio.get(cfg.prune_ratio, cut.fraction)
+    return 0.0 if cut is None else fraction_at(cut.fraction, cut.by_prune_ratio, cfg.prune_ratio, BY_RATIO)
 
 
 def effective(cfg: Config) -> Config:

@@ -7,6 +7,7 @@ from typing import Any
 from dataprune import __version__
 from dataprune.callables import parameters
 from dataprune.config import Config, TrainConfig, identity
+from dataprune.cost import COUNTED, cost
 from dataprune.store import Result, fingerprint
 
 
@@ -20,7 +21,8 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
     metrics: dict[str, float] = {}
     for role, side in (("source_result", "source"), ("target_result", "target")):
         if role in results:
-            metrics |= {f"{side}_{name}": value for name, value in results[role].facts.items()}
+            facts = results[role].facts.items()
+            metrics |= {f"{side}_{name}": value for name, value in facts if name not in COUNTED}
     model = results.get("model")
     kept = results["subset"].facts if "subset" in results else {}
     total = results["source"].facts["train"]
@@ -126,38 +128,6 @@ def _method(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
 def _plain(config: Any) -> dict[str, Any]:
     """A config's identity as it looks when it is read back from JSON."""
     return json.loads(json.dumps(identity(config)))
-
-
-def cost(results: dict[str, Result], built: set[str]) -> dict[str, Any]:
-    """The ledger: wall seconds of every stage behind a row, images trained on, and which stages this job found ready.
-
-    A shared stage counts with its full seconds in every row that rests on it: what the number costs when it is the
-    only one wanted.
-    """
-    seconds: dict[str, float] = {}
-    for role, result in results.items():  # "scores.pets" is the part of "scores" that another target needs
-        seconds[role.partition(".")[0]] = seconds.get(role.partition(".")[0], 0.0) + result.seconds
-    ledger: dict[str, Any] = {
-        name: sum(seconds.get(role, 0.0) for role in roles)
-        for name, roles in {
-            "surrogate_s": ["surrogate"],
-            "signals_s": ["signals", "gradients", "heldout", "target_signals"],
-            "score_s": ["scores", "cut", "combined"],
-            "select_s": ["subset", "order"],
-            "train_s": ["model"],
-            "transfer_s": ["adapted"],
-        }.items()
-    }
-    elsewhere = results["scores"].facts if "scores" in results else {}
-    ledger["score_s"] += elsewhere.get("elsewhere_seconds", 0.0)
-    ledger = {name: round(value, 3) for name, value in ledger.items()}
-    ledger["total_s"] = round(sum(ledger.values()), 3)
-    ledger["images_seen"] = results["model"].facts["images_seen"] if "model" in results else 0
-    surrogates = [result for role, result in results.items() if role.partition(".")[0] == "surrogate"]
-    ledger["surrogate_images"] = sum(result.facts["images_seen"] for result in surrogates)
-    ledger["surrogate_images"] += elsewhere.get("elsewhere_images", 0)
-    ledger["shared"] = sorted(results.keys() - built)
-    return ledger
 
 
 def name_of(recipe: TrainConfig) -> str:

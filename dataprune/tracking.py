@@ -17,6 +17,7 @@ from typing import Any
 from dataprune.config import Config, WandbConfig
 
 log = logging.getLogger(__name__)
+DIGITS = 6  # of an identity, in a name
 
 
 class Tracker:
@@ -27,7 +28,7 @@ class Tracker:
         self.lines: dict[tuple[str, int], dict[str, Any]] = {}
         self.wandb: Any = None
         if cfg.run.logger == "wandb":
-            name = f"{cfg.method.name} {cfg.prune_ratio:g} seed {cfg.seed}"
+            name = _name(cfg.method.name, cfg.prune_ratio, {"seed": cfg.seed})
             tags = [cfg.method.name, cfg.source.name, cfg.target.name if cfg.target else "no target"]
             self.wandb = start_wandb(cfg.run.wandb, folder, sweep, name, tags, dataclasses.asdict(cfg))
 
@@ -41,11 +42,19 @@ class Tracker:
             self.wandb.log({f"{role}/{name}": value for name, value in line.items()})
 
     def finish(self, rows: list[dict[str, Any]]) -> None:
-        """File the rows: their names for the report, the method's own as the summary of the W&B run."""
+        """File the rows: their names for the report, the method's own as the summary of the W&B run.
+
+        The run also gets the row's identity, in its name, its config and its tags: what W&B may average over are
+        runs of one identity and prune ratio. It is known only now, when the data have been read.
+        """
         (self.folder / "rows.json").write_text(json.dumps(rows, indent=1))
         if self.wandb is not None:
-            self.wandb.summary.update({k: v for k, v in rows[0].items() if k not in ("keys", "metrics", "cost")})
-            self.wandb.summary.update(rows[0]["metrics"] | {k: v for k, v in rows[0]["cost"].items() if k != "shared"})
+            row = rows[0]
+            name = _name(row["method"], row["prune_ratio"], {"seed": row["seed"]} | row["seeds"])
+            self.wandb.name = f"{name} {row['identity'][:DIGITS]}"
+            self.wandb.tags = (*(self.wandb.tags or ()), row["identity"])
+            self.wandb.config.update({"identity": row["identity"], "effective": row["config"], "seeds": row["seeds"]})
+            self.wandb.summary.update(_flat(row))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -85,6 +94,19 @@ def start_wandb(
         run.define_metric(f"{role}/epoch", hidden=True)
         run.define_metric(f"{role}/*", step_metric=f"{role}/epoch")
     return run
+
+
+def _name(method: str, ratio: float, seeds: dict[str, int]) -> str:
+    """Return `method ratio seed 0`, with the other seeds where they are not the same."""
+    others = [f"{name} {value}" for name, value in sorted(seeds.items()) if value != seeds["seed"]]
+    return " ".join([f"{method} {ratio:g} seed {seeds['seed']}", *others])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row's numbers and words without what is nested: metrics and costs beside the rest."""
+    plain = {name: value for name, value in row.items() if not isinstance(value, dict | list)}
+    cost = {name: value for name, value in row["cost"].items() if name != "shared"}
+    return plain | row["metrics"] | cost | {"unknown": " ".join(row["cost"]["unknown"])}
 
 
 def _epoch_first(name: str) -> tuple[bool, str]:

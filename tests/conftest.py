@@ -18,7 +18,9 @@ from hydra import compose, initialize_config_dir
 
 import dataprune.__main__ as entry
 from dataprune import pipeline
-from dataprune.config import typed
+from dataprune.config import RunConfig, typed
+from dataprune.data.examples import Examples
+from dataprune.stages import decode, index
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -41,7 +43,10 @@ class Jobs:
 
     def config(self, *overrides):
         """The typed config of a tiny job with these overrides."""
-        base = [word for word in TINY if not ("target=none" in overrides and word.startswith("transfer"))]
+        foreign = ["transfer"] * ("target=none" in overrides) + ["source.reader"] * any(
+            word.startswith("source=") for word in overrides
+        )
+        base = [word for word in TINY if not word.startswith(tuple(foreign))]
         with initialize_config_dir(str(entry.here("conf")), version_base="1.3"):
             return typed(compose("config", [*base, f"run.store={self.store}", *overrides]))
 
@@ -68,3 +73,23 @@ def jobs(tmp_path, monkeypatch):
     """Tiny jobs on a store of this test's own."""
     monkeypatch.setenv("DATAPRUNE_ROOT", str(entry.here("multirun_templates").parent))
     return Jobs(tmp_path)
+
+
+class DataSet:
+    """A data set that the stages index and decode have written into two folders."""
+
+    def __init__(self, config, folder: Path, label="source") -> None:
+        self.inputs = {"examples": folder / "index", "pixels": folder / "decode"}  # as other stages get them
+        for path in self.inputs.values():
+            path.mkdir(parents=True)
+        self.facts = index.run(config.table, {}, self.inputs["examples"], RunConfig(), label)
+        self.facts |= decode.run(config.pixels, self.inputs, self.inputs["pixels"], RunConfig(), f"{label}_pixels")
+
+    def __getitem__(self, split) -> Examples:
+        return Examples.of(self.inputs, split)
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    """dataset(config, folder): a data set read, checked and decoded there, without a store."""
+    return DataSet

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT, TINY
@@ -94,6 +95,31 @@ def test_a_user_s_own_method_needs_one_function_and_one_yaml(jobs):
     assert row["kept"] == 186
 
 
+SHADOWS = ("random", "numpy", "filelock", "hydra", "dataclasses")
+
+
+@pytest.mark.parametrize("start", ["-m", "script"])
+@pytest.mark.parametrize("program", ["dataprune", "dataprune.select"])
+def test_a_file_in_the_folder_does_not_stand_for_a_library(jobs, program, start):
+    for name in SHADOWS:
+        (jobs.folder / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    (jobs.folder / "my_own.py").write_text("def wish(moon): return moon\n")
+    words = ["method=forgetting", "method.score._target_=my_own.wish", "~method.score.never_learned", *TINY]
+    if program == "dataprune.select":
+        np.save(jobs.folder / "scores.npy", np.arange(4.0))
+        words = ["scores.npy", "--method", "own.yaml", "--prune-ratio", "0.5"]
+        (jobs.folder / "own.yaml").write_text("name: own\nselect: {_target_: my_own.wish}\n")
+    code = f"import runpy; runpy.run_module({program!r}, run_name='__main__', alter_sys=True)"
+    (jobs.folder / "bin").mkdir()  # as an installed command does, which has its own folder before all others
+    (jobs.folder / "bin" / "program.py").write_text(code)
+    how = ["-m", program] if start == "-m" else ["bin/program.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *how, *words]
+    ran = subprocess.run(command, cwd=jobs.folder, env=environment, capture_output=True, text=True, check=False)
+    assert "the wrong module" not in ran.stderr
+    assert "moon" in ran.stderr, "the user's own module is found all the same"
+
+
 def test_an_array_that_nobody_produces_is_refused_with_the_table(jobs):
     (jobs.folder / "my_methods.py").write_text("def wish(moon): return moon\n")
     words = ["method=forgetting", "method.score._target_=my_methods.wish", "~method.score.never_learned"]
@@ -112,7 +138,7 @@ def test_a_sweep_shares_reports_and_goes_on_after_a_bad_job(jobs):
     text = report.read_text()
     assert "label_mapping" in text
     assert not re.search(r"(src|href)=.?http|url\(.?http|<script", text), "self-contained: nothing is fetched"
-    for name in ("table.csv", "accuracy_by_ratio_glyphs_digits_cnn_depth_3_norm_batch_width_4.png"):
+    for name in ("table.csv", "accuracy_by_ratio_glyphs_digits_cnn_depth_3_norm_batch_width_4_head.png"):
         assert (report.parent / name).exists()
     assert f"report: {report.relative_to(jobs.folder)}" in ran.stdout
 

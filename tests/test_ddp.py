@@ -26,6 +26,12 @@ def dynamics(folder):
     return {name: np.load(path / f"{name}.npy") for name in ("p_true", "margin", "error", "correct")}, unseen
 
 
+def images(folder):
+    (path,) = (p.parent for p in folder.glob("store/train/*/dynamics.json"))
+    facts = json.loads((path / "manifest.json").read_text())["facts"]
+    return {name: facts[name] for name in ("images_seen", "images_forward", "images_backward", "flops")}
+
+
 @pytest.mark.parametrize("forward", ["train", "eval"])
 def test_two_processes_record_each_example_once_and_as_one_process_does(tmp_path, forward):
     words = [*JOB, f"surrogate.record.forward={forward}"]
@@ -34,6 +40,8 @@ def test_two_processes_record_each_example_once_and_as_one_process_does(tmp_path
         folder.mkdir()
         # 620 examples in batches of 100: the last batch has 20; in eval passes of 512 it has 108
         assert start(folder, *words, f"run.devices={devices}").wait(240) == 0, (folder / "log0.txt").read_text()
+    assert images(folders[1]) == images(folders[2])
+    assert images(folders[1])["images_forward"] == 620 * 3 * (2 if forward == "eval" else 1)
     (one, unseen_one), (two, unseen_two) = dynamics(folders[1]), dynamics(folders[2])
     assert unseen_one == unseen_two == {"0": 0, "1": 0, "2": 0}
     for name in one:

@@ -309,6 +309,24 @@ def test_scores_may_be_means_over_surrogates(jobs):
     assert row["cost"]["surrogate_s"] == pytest.approx(sum(surrogates), abs=2e-3), "all of them are paid for"
 
 
+SECOND = """
+import numpy as np
+calls = []
+
+def score(p_true):
+    calls.append(p_true)
+    return np.full(p_true.shape[1], 1 if len(calls) == 1 else np.nan)
+"""
+
+
+def test_a_wrong_score_of_another_run_is_named_as_the_user_wrote_it(jobs, tmp_path, monkeypatch):
+    """The second surrogate's scores have the role scores.run1, which is no key of the config."""
+    (tmp_path / "wrong_in_the_second.py").write_text(SECOND)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"^method\.score=NaN"):
+        jobs.run("method=variability", "method.score._target_=wrong_in_the_second.score", "method.runs=2")
+
+
 def test_several_surrogates_are_refused_where_there_is_only_one(jobs, tmp_path):
     (tmp_path / "weights.pt").touch()
     with pytest.raises(ConfigError, match=r"method\.runs=2"):

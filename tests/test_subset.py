@@ -100,3 +100,11 @@ def test_a_foreign_npz_is_refused_with_the_way_in(tmp_path):
     np.savez(tmp_path / "subset.npz", ids=np.array([1, 4]))
     with pytest.raises(ConfigError, match=r"subset\.npz': expected a file with ids and header, as Subset\.save writes"):
         Subset.load(tmp_path / "subset.npz")
+
+
+def test_the_file_holds_its_arrays_and_no_argument_of_numpys(tmp_path, monkeypatch):
+    """numpy 2.0 takes savez(allow_pickle=False) for an array of that name; 2.1 does not."""
+    given = {}
+    monkeypatch.setattr(np, "savez", lambda path, **arrays: given.update(arrays))
+    Subset(np.array([1, 4]), 6, "f").save(tmp_path / "subset.npz")
+    assert set(given) == {"ids", "header"}

@@ -41,13 +41,19 @@ def test_wandb_offline_gets_a_run_for_each_job_and_one_for_the_report(jobs):
     )
     runs = [inspected(p) for p in sorted(jobs.folder.rglob("*.wandb"))]
     by_name = {run["name"]: run for run in runs}
-    assert set(by_name) == {"random 0.5 seed 0", "full 0.5 seed 0", "trial report"}
-    job = by_name["random 0.5 seed 0"]
-    assert job["state"] == "finished"
-    assert job["config"]["method"]["name"] == "random"
-    assert job["summary"]["method"] == "random"
-    assert 0 <= job["summary"]["target_top1"] <= 1
-    assert job["summary"]["model/epoch"] == 1
-    assert job["summary"]["images_seen"] == 372
+    rows = {row["method"]: row for p in jobs.folder.rglob("rows.json") for row in json.loads(p.read_text())}
+    names = {f"{m} {ratio} seed 0 {rows[m]['identity'][:6]}": m for m, ratio in (("random", "0.5"), ("full", "0"))}
+    assert set(by_name) == {*names, "trial report"}
+    for name, method in names.items():
+        job, row = by_name[name], rows[method]
+        assert job["state"] == "finished"
+        assert job["config"]["method"]["name"] == method
+        assert job["config"]["identity"] == job["summary"]["identity"] == row["identity"]
+        assert job["config"]["seeds"] == row["seeds"]
+        assert job["summary"]["method"] == method
+        assert job["summary"]["target_top1"] == row["metrics"]["target_top1"]
+        assert job["summary"]["device_s"] == row["cost"]["device_s"]
+        assert job["summary"]["model/epoch"] == 1
+    assert rows["random"]["cost"]["images_seen"] == 372
     pictures = [name for name in by_name["trial report"]["summary"] if name.startswith("report/accuracy")]
     assert len(pictures) == 2

@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def read(path: str, split: str, images: str = "") -> Dataset:
 
     path: folder of the data set; split: the split file in it; images: the folder below it that image paths start from.
     Raises ConfigError for labels that are not 0 to classes - 1, a label with two names, an image in two splits, and
-    images that are missing (how many, and the first five). Training takes `train` alone, as DP4TL's does.
+    images that are missing or not below `path` (how many, and the first five). Training takes
+    `train` alone, as DP4TL's does.
     """
     root, file = Path(path), Path(path) / split
     found = _json(file)
@@ -58,11 +60,20 @@ def read_lines(path: str, train: str = "train.json", test: str = "test.json", im
 
 def _split(root: Path, images: str, names: list[str], labels: list[int]) -> Split:
     paths = [root / images / name for name in names]
+    # by the text of the path: a link inside the folder is the user's own
+    outside = [name for name, p in zip(names, paths, strict=True) if not _below(p, root)]
+    if outside:
+        shown = Shown(f"{len(outside)} of {len(names)} images lie elsewhere: {', '.join(outside[:5])}")
+        raise ConfigError("images", shown, f"files below {root}")
     missing = [name for name, p in zip(names, paths, strict=True) if not p.is_file()]
     if missing:
         shown = Shown(f"{len(missing)} of {len(names)} images are not there: {', '.join(missing[:5])}")
         raise ConfigError("images", shown, f"files below {root / images}")
     return Split(paths, np.array(labels, np.int64), [p.relative_to(root).as_posix() for p in paths])
+
+
+def _below(path: Path, root: Path) -> bool:
+    return Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(root.absolute()))
 
 
 def _disjoint(file: Path, splits: dict[str, Split]) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dataprune.cost import COST
 from dataprune.errors import ConfigError
 from dataprune.influence.analysis import OUTCOMES, Experiment, strongest
 from dataprune.scores.influence import mean_influence
 from dataprune.selectors.classes import removal_order
-from dataprune.stages.score import COST
 from dataprune.store import write_json
 
 STABLE = 0.5  # split-half correlation below which a counterfactual is not worth its cost (spec of the experiment)
@@ -89,9 +89,8 @@ def _estimate(experiment: Experiment, args: argparse.Namespace) -> int:
         print(f"{undefined} units were in all models or in none: undefined, ordered as neutral")
     verdict = "enough for a counterfactual" if stability[-1] >= STABLE else f"below {STABLE}: train more models"
     spent = experiment.cost
-    print(
-        f"the models took {spent['seconds']:,.0f} s and {spent['images']:,} images; rows that use the scores count them"
-    )
+    took = f"{spent['seconds']:,.0f} s and {spent['images']:,} images" if spent else "what nobody has noted down"
+    print(f"the models took {took}; rows that use the scores count it")
     print(f"split-half rank correlation {stability[-1]:.2f}: {verdict}")
     print(f"report: {path}\norder (most harmful first): {out / 'order.npy'}\nscores: {out / 'mean_influence.npy'}")
     return 0

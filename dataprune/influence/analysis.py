@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dataprune.collect import COSTS
+from dataprune.cost import TOLD
 from dataprune.data.examples import half_of
 from dataprune.errors import ConfigError
 from dataprune.scores.datamodels import extrapolate, ridge
@@ -69,10 +70,12 @@ class Experiment:
 
     @cached_property
     def cost(self) -> dict[str, float]:
-        """What these models took: wall `seconds` and `images` trained on; a model that was repeated counts once."""
+        """What these models took, in the words of cost.json: the figures that are known of every model. A model that
+        was repeated counts once."""
         spent = {line["model"]: line for line in read_lines(self.store.root / COSTS)}
-        there = [spent[model] for model in self.models.tolist() if model in spent]
-        return {"seconds": sum(s["seconds"] for s in there), "images": sum(s["images"] for s in there)}
+        there = [spent.get(model, {}) for model in self.models.tolist()]
+        told = [name for name in TOLD if all(line.get(name) is not None for line in there)]
+        return {name: sum(line[name] for line in there) for name in told}
 
     @cached_property
     def influence(self) -> np.ndarray:

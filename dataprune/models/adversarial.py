@@ -1,12 +1,13 @@
 """Adversarial examples for source pretraining (DP4TL): each batch is replaced by a worst case nearby."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 
 def pgd(
-    network: nn.Module,
+    network: Callable[[torch.Tensor], torch.Tensor],
     x: torch.Tensor,
     y: torch.Tensor,
     *,
@@ -29,7 +30,8 @@ def pgd(
     for _ in range(steps):
         moved = torch.clamp(moved, low, high).detach().requires_grad_()
         with torch.enable_grad():
-            loss = F.cross_entropy(network(moved).float(), y)
+            # the sum: of a mean over a large batch, half precision loses the small gradients
+            loss = F.cross_entropy(network(moved).float(), y, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, moved)
         moved = moved + step * gradient.sign()
     return torch.clamp(moved, low, high).detach()

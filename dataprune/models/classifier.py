@@ -7,7 +7,9 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
+from dataprune.models.flops import Attack
 from dataprune.models.networks import Network
+from dataprune.models.tally import ATTACK, FORWARD, STEP, Tally
 
 
 class Classifier(pl.LightningModule):
@@ -16,7 +18,8 @@ class Classifier(pl.LightningModule):
     optimizer: makes the optimiser from parameter groups. schedule(step, lr) -> learning rate used at that step;
     momentum(step) -> momentum, if it moves too. attack(network, x, y) -> the images to train on instead.
     `logits` holds the detached logits of the latest training batch, for callbacks (returning them from the step would
-    make Lightning copy them). Losses are summed on the device; nothing is logged or moved each step.
+    make Lightning copy them). Losses are summed on the device; nothing is logged or moved each step. `tally` counts the
+    real examples of steps, attacks and clean passes.
     """
 
     def __init__(
@@ -26,7 +29,7 @@ class Classifier(pl.LightningModule):
         schedule: Callable[[int, float], float],
         *,
         momentum: Callable[[int], float] | None = None,
-        attack: Callable[[Network, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        attack: Attack | None = None,
         smoothing: float = 0.0,
         decay_bias_and_norm: bool = True,
         channels_last: bool = True,
@@ -37,6 +40,7 @@ class Classifier(pl.LightningModule):
         self.smoothing, self.decay_bias_and_norm = smoothing, decay_bias_and_norm
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.logits: torch.Tensor | None = None
+        self.tally = Tally()
         self.epochs_done = self.steps_done = 0  # by earlier attempts
         self.saved: dict[str, Any] | None = None
 
@@ -72,6 +76,7 @@ class Classifier(pl.LightningModule):
         """
         self.epochs_done, self.steps_done = checkpoint["epochs"], checkpoint["steps"]
         self.network.load_state_dict(checkpoint["network"])
+        self.tally.take_over(checkpoint["tally"])
         self.saved = checkpoint
 
     def state(self) -> dict[str, Any]:
@@ -79,6 +84,7 @@ class Classifier(pl.LightningModule):
         return {
             "epochs": self.epoch + 1,
             "steps": self.step,
+            "tally": self.tally.state(),
             "network": self.network.state_dict(),
             "optimizer": self.trainer.optimizers[0].state_dict(),
             "precision": self.trainer.precision_plugin.state_dict(),  # the loss scale of float16
@@ -105,7 +111,8 @@ class Classifier(pl.LightningModule):
         """Mean loss of the global batch (this process's part of it)."""
         x = self._laid_out(batch["x"])
         if self.attack is not None:
-            x = self.attack(self.network, x, batch["y"])
+            x = self.attack(lambda moved: self._attacked(moved, batch["real"]), x, batch["y"])
+        self.tally.add(STEP, x, batch["real"])
         logits = self.network(x)  # (b, classes)
         losses = F.cross_entropy(logits.float(), batch["y"], reduction="none", label_smoothing=self.smoothing)
         if batch["weight"] is not None:
@@ -122,8 +129,14 @@ class Classifier(pl.LightningModule):
         self.eval()
         with torch.no_grad():
             for batch in batches:
+                self.tally.add(FORWARD, batch["x"], batch["real"])
                 yield batch, self.network(self._laid_out(batch["x"])).float()
         self.train()
+
+    def _attacked(self, x: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
+        """Logits for the attack, which goes backward through them."""
+        self.tally.add(ATTACK, x, real)
+        return self.network(x)
 
     def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
         return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x

@@ -25,10 +25,9 @@ def main() -> int:
         folder = args.out
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "rows.json").write_text(json.dumps(rows))
-    if not any(json.loads(path.read_text()) for path in folder.rglob("rows.json")):
+    if draw(folder, args.store) is None:
         print(f"no rows: nothing in {args.folder or args.store} to report on", file=sys.stderr)
         return 1
-    draw(folder, args.store)
     return 0
 
 

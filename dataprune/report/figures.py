@@ -8,15 +8,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dataprune.report.tables import BASELINES
+from dataprune.report.lines import BASELINES
 
 # Okabe and Ito's colours: distinct for colour-blind readers too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C564B", "#5F9E3F", "#222222")
 MARKERS = "osD^vPX*<>"
 GREY = "#777777"
 MOST_LABELS = 40  # points of a plot that get a number each
-Look = dict[str, tuple[str, str]]  # method -> (colour, marker)
+Look = dict[str, tuple[str, str]]  # label -> (colour, marker)
+DASHED = (GREY, "#aaaaaa", "black")  # colours of selections by chance and of the compute-matched
+FIXED = {  # methods with a look of their own
+    "random": (GREY, "o"), "random_classes": (GREY, "s"), "random_stratified": ("#aaaaaa", "d"),
+    "short_full": ("black", "x"), "rs2": ("black", "+"), "full": ("black", "o"), "scratch": ("black", "d"),
+}  # fmt: skip
+COST_NAMES = {"flops": "total FLOPs of the networks", "device_s": "total device-seconds"}
 
 STYLE: Any = {
     "font.size": 10,
@@ -29,6 +36,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "dataprune",  # the same plot is the same file
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # names of classes and methods may hold dollar signs and backslashes
 }
 
 
@@ -38,92 +46,104 @@ def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def styles(methods: Sequence[str]) -> Look:
-    """method -> (colour, marker), the same in every plot of a report; random selections are grey."""
-    chosen = {"random": (GREY, "o"), "random_classes": (GREY, "s"), "random_stratified": ("#aaaaaa", "d")}
-    chosen |= {"short_full": ("black", "x"), "rs2": ("black", "+")}
-    rest = [m for m in methods if m not in chosen and m not in BASELINES]
+def styles(lines: pd.DataFrame) -> Look:
+    """Return label -> (colour, marker) for the labels of these lines, the same in every plot of a report."""
+    methods = dict(zip(lines.label, lines.method, strict=True))
+    look: Look = {}
+    again: dict[str, int] = {}  # how many lines of this method have come before
+    for label, method in methods.items():
+        if method in FIXED:
+            colour, marker = FIXED[method]
+            place = again[method] = again.get(method, -1) + 1
+            look[label] = colour, marker if not place else MARKERS[(place - 1) % len(MARKERS)]
     n = len(COLOURS)  # beyond that a colour comes again with another marker
-    return chosen | {m: (COLOURS[i % n], MARKERS[(i + 3 * (i // n)) % len(MARKERS)]) for i, m in enumerate(rest)}
+    rest = [label for label in methods if label not in look]
+    return look | {label: (COLOURS[i % n], MARKERS[(i + 3 * (i // n)) % len(MARKERS)]) for i, label in enumerate(rest)}
 
 
 @matplotlib.rc_context(STYLE)
 def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
-    """Accuracy against prune ratio, one line a method with its standard deviation over seeds; baselines as lines."""
+    """Draw accuracy against prune ratio, one line a label with its deviation over seeds; baselines as level lines."""
     figure, axes = sheet(7.6, 4.4)
-    heights = {name: part[part.method == name].accuracy.max() for name in BASELINES if name in set(part.method)}
-    for name, dashes in (("full", (0, ())), ("scratch", (0, (2, 2)))):
-        line = part[part.method == name]
-        if len(line):
-            mean, std = line.accuracy.iloc[0] * 100, np.nan_to_num(line["std"].iloc[0]) * 100
-            axes.axhline(mean, color="black", linestyle=dashes, linewidth=1.2, zorder=1)
-            axes.axhspan(mean - std, mean + std, color="black", alpha=0.06, linewidth=0, zorder=0)
-            label = {"full": "full source", "scratch": "no source"}[name]
-            side = "center" if len(heights) < 2 else "bottom" if heights[name] == max(heights.values()) else "top"
-            axes.annotate(label, (1.005, mean), xycoords=("axes fraction", "data"), va=side, fontsize=9)
-    methods = [m for m in dict.fromkeys(part.method) if m not in BASELINES]
-    ratios = np.unique(part[part.method.isin(methods)].prune_ratio)
+    baseline = part.method.isin(BASELINES)
+    _draw_baselines(axes, part[baseline])
+    pruned = part[~baseline]
+    labels = list(dict.fromkeys(pruned.label))
+    ratios = np.unique(pruned.prune_ratio)
     # error bars of equal ratios stand beside each other, within a third of the way to the next ratio
-    apart = min(0.006, np.diff(ratios, append=2).min() / 3 / max(1, len(methods)))
-    for i, method in enumerate(methods):
-        lines = part[part.method == method].sort_values("prune_ratio")
-        colour, marker = look[method]
-        shift = (i - (len(methods) - 1) / 2) * apart
-        axes.errorbar(
-            lines.prune_ratio + shift,
-            lines.accuracy * 100,
-            yerr=lines["std"].fillna(0) * 100,
-            color=colour,
-            marker=marker,
-            markersize=6,
-            linewidth=1.5,
-            capsize=3,
-            elinewidth=1,
-            linestyle="--" if look[method][0] in (GREY, "#aaaaaa", "black") else "-",
-            label=method.replace("_", " "),
-        )
+    apart = min(0.006, np.diff(ratios, append=2).min() / 3 / max(1, len(labels))) if len(ratios) else 0.0
+    for i, label in enumerate(labels):
+        lines = pruned[pruned.label == label].sort_values("prune_ratio")
+        shift = (i - (len(labels) - 1) / 2) * apart
+        _draw_line(axes, lines, lines.prune_ratio + shift, look[label])
     axes.set_xticks(ratios)
     axes.set_xlabel("prune ratio (fraction of examples or classes removed)")
     axes.set_ylabel("accuracy, %")
-    figure.legend(loc="outside lower center", ncols=min(4, max(1, len(methods))), fontsize=9)
+    if labels:
+        _legend(figure, labels)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def accuracy_by_cost(part: pd.DataFrame, look: Look) -> Figure:
-    """Accuracy against all that was paid for it: surrogate, signals, score, selection, training and transfer."""
+def accuracy_by_cost(part: pd.DataFrame, look: Look, cost: str = "device_s") -> Figure:
+    """Draw accuracy against the cost of every stage behind it; cost: `flops` or `device_s`, known for all lines."""
     figure, axes = sheet(7.6, 4.4)
-    look = look | {"full": ("black", "o"), "scratch": ("black", "d")}
-    for method in dict.fromkeys(part.method):
-        lines = part[part.method == method].sort_values("total_s")
-        colour, marker = look[method]
-        axes.errorbar(
-            lines.total_s,
-            lines.accuracy * 100,
-            yerr=lines["std"].fillna(0) * 100,
-            color=colour,
-            marker=marker,
-            markersize=7,
-            linewidth=0,
-            elinewidth=1,
-            capsize=3,
-            label=method.replace("_", " "),
-        )
+    labels = list(dict.fromkeys(part.label))
+    for label in labels:
+        lines = part[part.label == label].sort_values(cost)
+        _draw_line(axes, lines, lines[cost], look[label], joined=False)
         for line in lines.itertuples():
-            if method not in BASELINES and len(part) <= MOST_LABELS:
+            if line.method not in BASELINES and len(part) <= MOST_LABELS:
                 axes.annotate(
-                    f"{line.prune_ratio:g}", (line.total_s, line.accuracy * 100), (6, 4), textcoords="offset points",
-                    fontsize=8, color=colour,
+                    f"{line.prune_ratio:g}", (getattr(line, cost), line.accuracy * 100), (6, 4),
+                    textcoords="offset points", fontsize=8, color=look[label][0],
                 )  # fmt: skip
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
-    axes.xaxis.set_minor_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}" if v < 1e4 else ""))
-    axes.tick_params(axis="x", which="minor", labelsize=8)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e+", "e")))
+    axes.xaxis.set_minor_locator(NullLocator())
     labelled = " (numbers at the points: prune ratio)" if len(part) <= MOST_LABELS else ""
-    axes.set_xlabel(f"total seconds, the surrogate run included{labelled}")
+    axes.set_xlabel(f"{COST_NAMES[cost]}, the surrogate's included{labelled}")
     axes.set_ylabel("accuracy, %")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=9)
+    _legend(figure, labels)
     return figure
+
+
+def _draw_baselines(axes: Axes, part: pd.DataFrame) -> None:
+    """Draw a level line for each, named at the right edge."""
+    part = part.sort_values("accuracy")
+    for i, line in enumerate(part.itertuples()):
+        mean, std = line.accuracy * 100, float(np.nan_to_num(line.std)) * 100
+        dashes = (0, ()) if line.method == "full" else (0, (2, 2))
+        axes.axhline(mean, color="black", linestyle=dashes, linewidth=1.2, zorder=1)
+        axes.axhspan(mean - std, mean + std, color="black", alpha=0.06, linewidth=0, zorder=0)
+        side = "center" if len(part) < 2 else "top" if i == 0 else "bottom" if i == len(part) - 1 else "center"
+        words = line.label.replace("full", "full source", 1).replace("scratch", "no source", 1)
+        axes.annotate(words, (1.005, mean), xycoords=("axes fraction", "data"), va=side, fontsize=9)
+
+
+def _draw_line(axes: Axes, lines: pd.DataFrame, x: pd.Series, look: tuple[str, str], *, joined: bool = True) -> None:
+    """Draw mean accuracies at `x` with their deviations as error bars, joined by a line or not."""
+    colour, marker = look
+    axes.errorbar(
+        x,
+        lines.accuracy * 100,
+        yerr=lines["std"].fillna(0) * 100,
+        color=colour,
+        marker=marker,
+        markersize=6,
+        linewidth=1.5 if joined else 0,
+        capsize=3,
+        elinewidth=1,
+        linestyle="--" if colour in DASHED else "-",
+        label=lines.label.iloc[0],
+    )
+
+
+def _legend(figure: Figure, labels: Sequence[str]) -> None:
+    """Put the legend below the plot, in as many columns as the longest label leaves room for."""
+    columns = max(1, min(4, len(labels), 110 // (8 + max(map(len, labels)))))
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=9)
 
 
 @matplotlib.rc_context(STYLE)

@@ -2,9 +2,10 @@
 
 import html
 import io
+import itertools
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from matplotlib.figure import Figure
 
 from dataprune.report import figures
 
+LONGEST = 180  # characters of a file name; 255 bytes are the most that file systems take
 CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1060px; margin: 2em auto; padding: 0 1.2em }
 h1 { font-size: 1.6em; margin-bottom: 0 } h2 { font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ddd }
 h3 { font-size: 1.05em; margin: 1.4em 0 .3em } p.note { color: #555; font-size: .92em; max-width: 75ch }
 table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; margin: .8em 0 }
 th, td { text-align: right; padding: .22em .8em; border-bottom: 1px solid #eee } th { border-bottom: 2px solid #bbb }
-th:first-child, td:first-child { text-align: left } tr.group td { border-top: 2px solid #ccc }
+td { white-space: nowrap }
+th:first-child, td:first-child { text-align: left; white-space: normal } tr.group td { border-top: 2px solid #ccc }
 tr.baseline td { color: #666; font-style: italic } .figures { display: flex; flex-wrap: wrap; gap: 1em }
 svg, img { max-width: 100%; height: auto } code { background: #f4f4f4; padding: .1em .3em }
 """
@@ -32,6 +35,7 @@ class Page:
     folder: Path
     parts: list[str] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
+    section: Sequence[str] = ()  # words that qualify the names of the pictures that follow
 
     def add(self, text: str) -> None:
         """Append HTML."""
@@ -53,8 +57,8 @@ class Page:
         self.add("</table>")
 
     def figure(self, drawn: Figure, name: str, *, bitmap: bool = False) -> None:
-        """Append a figure: as SVG, or as PNG where it holds pictures."""
-        path = self.folder / f"{re.sub('[^a-z0-9.]+', '_', name.lower())}.png"
+        """Append a figure: as SVG, or as PNG where it holds pictures. No two PNG files of a page share a name."""
+        path = self._path(name)
         with matplotlib.rc_context(figures.STYLE):
             drawn.savefig(path, dpi=130)
         self.pictures.append(path)
@@ -66,6 +70,13 @@ class Page:
             with matplotlib.rc_context(figures.STYLE):
                 drawn.savefig(buffer, format="svg", metadata={"Date": None})
             self.add(buffer.getvalue()[buffer.getvalue().index("<svg") :])
+
+    def _path(self, name: str) -> Path:
+        """A file name of this section that no picture has yet: names may differ in what file names cannot show."""
+        words = " ".join([name, *dict.fromkeys(word for word in self.section if word != "-")])
+        stem = re.sub("[^a-z0-9.]+", "_", words.lower()).strip("_")[:LONGEST]
+        paths = (self.folder / f"{stem}{'' if i == 1 else f'_{i}'}.png" for i in itertools.count(1))
+        return next(path for path in paths if path not in self.pictures)
 
     def write(self, title: str) -> Path:
         """The page as report.html."""

@@ -6,79 +6,120 @@ import numpy as np
 import pandas as pd
 
 from dataprune.report import figures, tables
+from dataprune.report.cautions import cautions
 from dataprune.report.page import Page
+from dataprune.report.published import Published, published
 
-NAMES = ["method", "pruned", "kept", "accuracy, %", "seeds", "published, %", "worst class, %", "source, %"]
-NAMES += ["images seen", "surrogate images", "train s", "total s"]
+NAMES = ["line", "pruned", "kept", "accuracy, %", "n", "published, %", "worst class, %", "source, %"]
+NAMES += ["images seen", "images forward", "images backward", "FLOPs", "device s"]
+COST = (
+    "Mean and standard deviation (n - 1) over n tuples of seeds. Images seen: of the pretraining. Images forward and "
+    "backward, FLOPs and device-seconds (seconds times devices) add up every stage behind the number, also those that "
+    "other lines share; where a stage's cost is unknown the sum of the others is shown as >=, a lower bound. "
+    "short_full is the whole source with as many images seen as the pruned run; rs2 sees a fresh random subset each "
+    "epoch."
+)
+TESTS = (
+    "Points: difference of the mean accuracies; its 95 % interval (each by itself) and p by Welch's t-test over the n "
+    "and n random seed tuples. Verdicts go by the corrected p (Holm, over all tests of this table) below 0.05. Random "
+    "is the line of the same data, recipes, level and prune ratio."
+)
 
 
 def show_results(
-    page: Page, setting: dict[str, str], part: pd.DataFrame, lines: pd.DataFrame, look: figures.Look
+    page: Page, part: pd.DataFrame, summed: pd.DataFrame, compared: pd.DataFrame, look: figures.Look
 ) -> None:
-    """Table, plots and verdicts of one setting (source, target, network, transfer)."""
-    where = setting["source"] if setting["target"] == "-" else f"{setting['source']} to {setting['target']}"
-    page.heading(2, f"{where}, {setting['model']}")
-    if setting["target"] != "-":
-        how = {"head": "linear probe", "all": "all weights finetuned"}[setting["transfer"]]
-        page.note(f"Accuracy is the target's test top-1; transfer by {how}.")
-    published = tables.published(setting["source"]) if setting["target"] == "-" else {}
-    dropped = {NAMES.index("published, %")} if not published else set()
-    page.table(
-        _without(NAMES, dropped), ((kinds, _without(cells, dropped)) for kinds, cells in _lines(part, published))
-    )
-    page.note(
-        "Mean and standard deviation over seeds. Images seen: of the pretraining; the surrogate's come on top and are "
-        "shared by all methods and ratios. Total seconds count every stage behind the number, shared or not. "
-        "short_full is the whole source with as many images seen as the pruned run; rs2 sees a fresh random subset "
-        "each epoch."
-    )
-    if published:
-        networks = sorted({f"{p.network}: {p.reference}" for p in published.values()})
-        page.note("Published figures are of the full data set and other recipes: " + "; ".join(networks) + ".")
-    name = " ".join(dict.fromkeys([setting["source"], setting["target"], setting["model"]])).replace("- ", "")
-    page.heading(3, "Accuracy against prune ratio")
-    page.figure(figures.accuracy_by_ratio(part, look), f"accuracy by ratio {name}")
-    page.heading(3, "Accuracy against total cost")
-    page.figure(figures.accuracy_by_cost(part, look), f"accuracy by cost {name}")
-    compared = tables.against_random(lines)
-    if len(compared):
-        page.heading(3, "Is it better than random?")
-        page.table(
-            ("method", "pruned", "against", "points", "seeds", "verdict"),
-            (
-                ("", (c.method, f"{c.prune_ratio:g}", c.against, f"{c.points:+.1f} ±{c.error:.1f}", c.seeds, c.verdict))
-                for c in compared.itertuples()
-            ),
-        )
+    """Show one section: part is of `lines.frame`, summed of `lines.summary`, compared of `against_random`."""
+    section = tuple(page.section)
+    page.heading(2, tables.where(section))
+    if section[1] != "-":
+        page.note("Accuracy is the target's test top-1.")
+    whole, apart = summed[~summed.classes_only], summed[summed.classes_only]
+    if len(whole):
+        _show_table(page, whole, published(section[0]) if section[1] == "-" else {})
+    if len(apart):
+        page.heading(3, "Measured on the kept classes only")
+        page.note(tables.CLASSES_ONLY)
+        _show_table(page, apart, {})
+    page.note(COST)
+    for note in cautions(part, summed):
+        page.note(note)
+    if len(whole):
+        _show_plots(page, whole, look)
+    _show_comparison(page, part, compared)
+
+
+def _show_table(page: Page, lines: pd.DataFrame, known: dict[tuple[str, float], Published]) -> None:
+    dropped = {NAMES.index("published, %")} if not known else set()
+    page.table(_without(NAMES, dropped), ((kinds, _without(cells, dropped)) for kinds, cells in _lines(lines, known)))
+    if known:
+        networks = sorted({f"{p.network}: {p.reference}" for p in known.values()})
         page.note(
-            "Difference of the means and its standard error; better or worse: Welch's t-test over the seeds, p < 0.05."
+            "Published figures are of the full data set and other recipes, and stand where one line has the method's "
+            "name: " + "; ".join(networks) + "."
         )
+
+
+def _show_plots(page: Page, lines: pd.DataFrame, look: figures.Look) -> None:
+    page.heading(3, "Accuracy against prune ratio")
+    page.figure(figures.accuracy_by_ratio(lines, look), "accuracy by ratio")
+    page.heading(3, "Accuracy against total cost")
+    complete = lines[[not stages for stages in lines.unknown]]
+    if len(complete):
+        cost = "device_s" if complete.flops.isna().any() else "flops"
+        page.figure(figures.accuracy_by_cost(complete, look, cost), "accuracy by cost")
+    if len(complete) < len(lines):
+        missing = dict.fromkeys(line.label for line in lines.itertuples() if line.unknown)
+        page.note(f"Not in this plot, because a part of the cost is unknown: {', '.join(missing)}.")
+
+
+def _show_comparison(page: Page, part: pd.DataFrame, compared: pd.DataFrame) -> None:
+    if compared.empty:
+        return
+    page.heading(3, "Is it better than random?")
+    page.table(
+        ("line", "pruned", "against", "points [95 %]", "n", "n random", "p", "p corrected", "verdict"),
+        (
+            ("", (c.label, f"{c.prune_ratio:g}", c.against, tables.interval(c), c.n, c.n_random, *_tested(c)))
+            for c in compared.itertuples()
+        ),
+    )
+    page.note(TESTS)
+    for note in tables.no_random(part, compared):
+        page.note(note)
+
+
+def _tested(line: pd.Series) -> tuple[str, str, str]:
+    return tables.p_value(line.p), tables.p_value(line.p_holm), line.verdict
 
 
 def _without(cells: Sequence[object], dropped: set[int]) -> list:
     return [cell for i, cell in enumerate(cells) if i not in dropped]
 
 
-def _lines(part: pd.DataFrame, published: dict) -> list[tuple[str, tuple]]:
+def _lines(part: pd.DataFrame, known: dict[tuple[str, float], Published]) -> list[tuple[str, tuple]]:
     lines, ratio = [], None
+    single = part.groupby("method").label.nunique() == 1  # of several lines nobody says which one a paper ran
     for line in part.itertuples():
         kinds = ["group"] if line.prune_ratio != ratio else []
         kinds += ["baseline"] if line.trains_on != "subset" or line.method.startswith("random") else []
         ratio = line.prune_ratio
-        known = published.get((line.method, round(line.prune_ratio, 4)))
+        figure = known.get((line.method, round(line.prune_ratio, 4))) if single[line.method] else None
         cells = (
-            line.method,
+            tables.called(line),
             f"{line.prune_ratio:g}",
             f"{line.kept:,.0f}",
-            tables.percent(line.accuracy, line.std, line.seeds),
-            line.seeds,
-            f"{known.top1:g}" if known else "",
-            f"{line.worst_class * 100:.1f}",
-            "" if np.isnan(line.source_top1) else f"{line.source_top1 * 100:.1f}",
-            f"{line.images_seen:,.0f}",
-            f"{line.surrogate_images:,.0f}",
-            f"{line.train_s:.1f}",
-            f"{line.total_s:.1f}",
+            tables.percent(line.accuracy, line.std, line.n),
+            line.n,
+            f"{figure.top1:g}" if figure else "",
+            _share(line.worst_class),
+            _share(line.source_top1),
+            *(tables.paid(line, name) for name in ("images_seen", "images_forward", "images_backward", "flops")),
+            tables.paid(line, "device_s"),
         )
         lines.append((" ".join(kinds), cells))
     return lines
+
+
+def _share(value: float) -> str:
+    return "" if np.isnan(value) else f"{value * 100:.1f}"

@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 
 from dataprune.report import figures
 from dataprune.report.page import Page
-from dataprune.report.selections import SHOWN, pictures, selections
+from dataprune.report.selections import SHOWN, by_data, pictures, selections
 from dataprune.scores.dynamics import p_mean, variability
 from dataprune.store import Store
 
@@ -14,13 +14,16 @@ from dataprune.store import Store
 def show_scores(page: Page, store: Store, lines: pd.DataFrame) -> None:
     """Rank correlations between the methods' scores; mean against variability of p(true class)."""
     chosen = [s for s in selections(store, lines) if s.scores is not None and s.classes is None]
-    if len(chosen) > 1:
-        page.heading(2, "How the scores relate")
-        ranks = np.stack([rankdata(s.scores) for s in chosen])
-        names = [s.method for s in chosen]
-        title = "Spearman rank correlation of the scores"
-        page.figure(figures.matrix(np.corrcoef(ranks), names, names, title, -1), "rank correlation")
-    recorded = [keys["surrogate"] for keys in lines["keys"] if "surrogate" in keys]
+    for group in by_data(chosen):
+        if len(group) > 1:
+            page.heading(2, "How the scores relate")
+            ranks = np.stack([rankdata(s.scores) for s in group])
+            names = [s.label for s in group]
+            title = "Spearman rank correlation of the scores"
+            page.figure(figures.matrix(np.corrcoef(ranks), names, names, title, -1), "rank correlation")
+    # of the data set whose pictures stand below
+    sources = {chosen[0].examples.folder.name} if chosen else {keys["source"] for keys in lines["keys"]}
+    recorded = [keys["surrogate"] for keys in lines["keys"] if "surrogate" in keys and keys["source"] in sources]
     folders = [store.root / "train" / key for key in dict.fromkeys(recorded)]
     folders = [folder for folder in folders if (folder / "p_true.npy").exists()]
     if not folders:

@@ -19,7 +19,7 @@ MOST_CLASSES = 64  # beyond this a class balance is a histogram nobody reads
 class Selection:
     """One row's subset, with what is needed to show it."""
 
-    method: str
+    label: str
     prune_ratio: float
     examples: Examples
     kept: np.ndarray  # bool (n,)
@@ -41,7 +41,7 @@ class Selection:
         folders = [store.root / stage / keys[role] for stage, role in held if role in keys]
         scores = np.load(folders[0] / "scores.npy") if folders else None
         classes = subset.get("classes")
-        return cls(line["method"], line["prune_ratio"], examples, kept, classes, scores, "combined" in keys)
+        return cls(line["label"], line["prune_ratio"], examples, kept, classes, scores, "combined" in keys)
 
     @property
     def has_pictures(self) -> bool:
@@ -50,54 +50,68 @@ class Selection:
 
 
 def selections(store: Store, lines: pd.DataFrame) -> list[Selection]:
-    """Of every method that selects: the first seed at its largest prune ratio."""
-    chosen = lines[lines.trains_on == "subset"].sort_values(["prune_ratio", "seed"], ascending=[False, True])
-    rows = [chosen[chosen.method == method].iloc[0] for method in sorted(set(chosen.method))]
-    return [Selection.of_row(store, row) for row in rows if "subset" in row["keys"]]
+    """Return of every line that selects the first seed at its largest prune ratio, if the store still has it."""
+    chosen = lines[lines.trains_on == "subset"].sort_values(["prune_ratio", "seeds"], ascending=[False, True])
+    rows = [chosen[chosen.label == label].iloc[0] for label in dict.fromkeys(lines.label) if label in set(chosen.label)]
+    return [Selection.of_row(store, row) for row in rows if "subset" in row["keys"] and _is_there(store, row["keys"])]
+
+
+def by_data(chosen: list[Selection]) -> list[list[Selection]]:
+    """Return the selections in groups that are about the same examples: only those can lie beside one another."""
+    groups: dict[str, list[Selection]] = {}
+    for selection in chosen:
+        groups.setdefault(selection.examples.fingerprint, []).append(selection)
+    return list(groups.values())
+
+
+def _is_there(store: Store, keys: dict[str, str]) -> bool:
+    """Whether all results that a selection shows are in the store: rows outlive a removal."""
+    shown = {"source": "index", "subset": "select", "scores": "score", "combined": "combine"}
+    return all((store.root / stage / keys[role]).exists() for role, stage in shown.items() if role in keys)
 
 
 def show_selections(page: Page, store: Store, lines: pd.DataFrame) -> None:
-    """A part of the page for every method, then all beside one another."""
+    """A part of the page for every line, then all beside one another."""
     chosen = selections(store, lines)
     if not chosen:
         return
     page.heading(2, "What is kept, what goes")
     for selection in chosen:
         _show(page, selection)
-    examples = [s for s in chosen if s.classes is None]
-    ratio = max((s.prune_ratio for s in examples), default=0)
-    alike = [s for s in examples if s.prune_ratio == ratio]
-    if len(alike) > 1:
-        _compare(page, alike, ratio)
+    for group in by_data([s for s in chosen if s.classes is None]):
+        ratio = max(s.prune_ratio for s in group)
+        alike = [s for s in group if s.prune_ratio == ratio]
+        if len(alike) > 1:
+            _compare(page, alike, ratio)
 
 
 def _show(page: Page, selection: Selection) -> None:
-    method, examples, scores = selection.method, selection.examples, selection.scores
+    label, examples, scores = selection.label, selection.examples, selection.scores
     count = f"{selection.kept.sum():,} of {len(examples):,} examples"
-    page.heading(3, f"{method} at prune ratio {selection.prune_ratio:g}: {count}")
+    page.heading(3, f"{label} at prune ratio {selection.prune_ratio:g}: {count}")
     if selection.classes is not None:
         if scores is not None:
-            title = f"{method}: source classes in rank order (blue: kept)"
-            page.figure(figures.class_ranking(scores, examples.classes, selection.classes, title), f"classes {method}")
+            title = f"{label}: source classes in rank order (blue: kept)"
+            page.figure(figures.class_ranking(scores, examples.classes, selection.classes, title), f"classes {label}")
             if not selection.combined and scores.min() >= 0 < scores.sum() and (scores == np.rint(scores)).all():
-                _show_concentration(page, method, scores)
+                _show_concentration(page, label, scores)
         order = "in pick order" if scores is not None else "in random order"
         page.note(f"Kept, {order}: " + " ".join(examples.classes[c] for c in selection.classes))
     elif scores is not None:
-        page.figure(figures.histogram(scores, selection.kept, f"{method}: scores"), f"scores {method}")
+        page.figure(figures.histogram(scores, selection.kept, f"{label}: scores"), f"scores {label}")
     if selection.has_pictures:
         per_example = scores if selection.classes is None else None
         for verb, ids in (("kept", np.flatnonzero(selection.kept)), ("pruned", np.flatnonzero(~selection.kept))):
             if len(ids):
                 shown, how = _extremes(ids, per_example, verb)
                 page.note(f"{verb}, {how}:")
-                page.figure(pictures(examples, shown, per_example), f"{verb} {method}", bitmap=True)
+                page.figure(pictures(examples, shown, per_example), f"{verb} {label}", bitmap=True)
 
 
-def _show_concentration(page: Page, method: str, counts: np.ndarray) -> None:
+def _show_concentration(page: Page, label: str, counts: np.ndarray) -> None:
     """How many of the target's examples go when the classes with the lowest counts go."""
     found = frequency_analysis(counts)
-    page.figure(figures.concentration(found["percent"], found["removed_share"]), f"concentration {method}")
+    page.figure(figures.concentration(found["percent"], found["removed_share"]), f"concentration {label}")
     zero = f"{found['zero_classes']} of {len(counts)} classes have count 0."
     page.note(f"{zero} Share of all target examples that falls on the lowest so many of the classes:")
     shares = [f"{share:.0%}" for share in found["removed_share"]]
@@ -125,7 +139,7 @@ def _extremes(ids: np.ndarray, scores: np.ndarray | None, verb: str) -> tuple[np
 def _compare(page: Page, alike: list[Selection], ratio: float) -> None:
     """Overlap of the kept sets and their balance of classes."""
     page.heading(3, f"Side by side at prune ratio {ratio:g}")
-    names = [s.method for s in alike]
+    names = [s.label for s in alike]
     overlap = np.array([[(a.kept & b.kept).sum() / a.kept.sum() for b in alike] for a in alike])
     page.figure(
         figures.matrix(overlap, names, names, "share of the kept set of the row that the column keeps too", 0),

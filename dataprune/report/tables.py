@@ -1,142 +1,118 @@
-"""Rows of numbers to tables: mean and deviation over seeds, cost, and whether a difference is more than noise."""
+"""Lines and comparisons as text: for a terminal, for the page, and as table.csv."""
 
-import csv
-import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-SETTING = ["source", "target", "model", "transfer"]  # one section of the report each
-BASELINES = ("full", "scratch")  # of no prune ratio: horizontal lines
-LEVEL = 0.05  # of the t-test that says "better" or "worse"
-COSTS = ("surrogate_s", "signals_s", "score_s", "select_s", "train_s", "transfer_s", "total_s", "images_seen")
+from dataprune.report.cautions import cautions
+from dataprune.report.compare import without_random
+from dataprune.report.lines import COSTS, LINE, SECTION, sections
 
-
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of all jobs below an output folder, each once."""
-    rows = [row for path in sorted(folder.rglob("rows.json")) for row in json.loads(path.read_text())]
-    return list({row["row"]: row for row in rows}.values())
-
-
-def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """One line a row: settings, `accuracy` (of the target, or of the source where there is none), cost."""
-    lines = []
-    for row in rows:
-        line = {k: row[k] for k in ("method", "level", "trains_on", "prune_ratio", "seed", "kept", "of", "row")}
-        line |= {"source": row["source"], "target": row["target"] or "-", "model": row["model"]}
-        line |= {"transfer": row["transfer"] or "-"}
-        metrics = row["metrics"]
-        line["accuracy"] = metrics.get("target_top1", metrics.get("source_top1"))
-        line["source_top1"] = metrics.get("source_top1", np.nan)
-        line["worst_class"] = metrics.get("target_worst_class_top1", metrics.get("source_worst_class_top1"))
-        lines.append(line | {k: row["cost"][k] for k in (*COSTS, "surrogate_images")} | {"keys": row["keys"]})
-    table = pd.DataFrame(lines)
-    return table.sort_values(["source", "target", "model", "prune_ratio", "method", "seed"], ignore_index=True)
+TRANSFER = {"head": "linear probe", "all": "all weights finetuned"}
+CLASSES_ONLY = (
+    "Accuracy over the kept classes only: another, easier test for each line. Not to be compared with other "
+    "lines, with one another, or with the whole source."
+)
+TESTED = ["against", "points", "low", "high", "p", "p_holm", "n_random", "verdict"]
+COLUMNS = [*SECTION, "level", "method", "label", "identity", "trains_on", "classes_only", "prune_ratio", "kept", "of"]
+COLUMNS += ["n", "accuracy", "std", "worst_class", "source_top1", *COSTS, "unknown", "claimed"]
+NARROWEST = 22  # characters of the first column
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation (n - 1) and number of seeds for each setting; costs are means."""
-    keys = [*SETTING, "level", "method", "trains_on", "prune_ratio"]
-    grouped = table.groupby(keys, sort=False, dropna=False)
-    result = grouped.agg(
-        seeds=("seed", "nunique"),
-        accuracy=("accuracy", "mean"),
-        std=("accuracy", "std"),
-        source_top1=("source_top1", "mean"),
-        worst_class=("worst_class", "mean"),
-        kept=("kept", "mean"),
-        of=("of", "first"),
-        **{name: (name, "mean") for name in (*COSTS, "surrogate_images")},
+def percent(mean: float, std: float, n: int) -> str:
+    """Return `93.1 ±0.6`, or no deviation if there is one seed."""
+    return f"{mean * 100:5.1f}" + (f" ±{std * 100:.1f}" if n > 1 else "     ")
+
+
+def p_value(p: float) -> str:
+    """Return p with three decimals, or nothing where there was no test."""
+    return "" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def interval(line: Any) -> str:
+    """Return the difference in points with its 95 % interval: `+1.4 [-0.2, +3.0]`."""
+    if np.isnan(line.points):
+        return ""
+    return f"{line.points:+.1f}" + ("" if np.isnan(line.low) else f" [{line.low:+.1f}, {line.high:+.1f}]")
+
+
+def paid(line: Any, name: str) -> str:
+    """Return a cost of a line of `summary`; as a lower bound, or as unknown, where not all of it is known."""
+    value = getattr(line, name)
+    if np.isnan(value):
+        return "unknown"
+    text = f"{value:.1e}".replace("e+", "e") if name == "flops" else f"{value:,.{1 if name.endswith('_s') else 0}f}"
+    complete = "model" not in line.unknown if name == "images_seen" else not line.unknown
+    return text if complete else f">= {text}"
+
+
+def called(line: Any) -> str:
+    """Return the label of a line, marked where it rests on a claim."""
+    return f"{line.label} (claimed)" if line.claimed else line.label
+
+
+def where(section: tuple[str, ...]) -> str:
+    """Return what a section is about, in words."""
+    source, target, model, transfer = section
+    towards = "" if target == "-" else f" -> {target} by {TRANSFER.get(transfer, transfer)}"
+    return f"{source}{towards}; network {model}"
+
+
+def no_random(part: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """Return a note on the lines that prune, but have no random line to be compared with."""
+    alone = dict.fromkeys(
+        f"{line.label} at {line.prune_ratio:g}" for line in without_random(part, compared).itertuples()
     )
-    return result.reset_index().sort_values(["source", "target", "model", "prune_ratio", "method"], ignore_index=True)
+    words = "Without a random line of the same data, recipes, level and ratio"
+    return [f"{words}: {', '.join(alone)}."] if alone else []
 
 
-def against_random(table: pd.DataFrame) -> pd.DataFrame:
-    """Each method beside random selection at the same level and ratio: the difference of the means in points, its
-    standard error, and whether Welch's t-test over the seeds tells them apart (p < 0.05, two-sided).
-
-    Seeds are treated as independent samples, and the comparisons are not corrected for their number.
-    """
-    lines = []
-    for (source, target, model, ratio), cell in table.groupby(["source", "target", "model", "prune_ratio"]):
-        for method in sorted(set(cell.method) - {"random", "random_classes"}):
-            ours = cell[cell.method == method]
-            if ours.trains_on.iloc[0] != "subset":
-                continue
-            baseline = "random_classes" if ours.level.iloc[0] == "class" else "random"
-            theirs = cell[cell.method == baseline]
-            if len(ours) < 2 or len(theirs) < 2:
-                continue
-            gap = (ours.accuracy.mean() - theirs.accuracy.mean()) * 100
-            error = np.sqrt(ours.accuracy.var() / len(ours) + theirs.accuracy.var() / len(theirs)) * 100
-            # equal results of all seeds have no t statistic: apart if the means are
-            p = stats.ttest_ind(ours.accuracy, theirs.accuracy, equal_var=False).pvalue if error else 0.0
-            verdict = "within noise" if gap == 0 or p >= LEVEL else "better" if gap > 0 else "worse"
-            lines.append((source, target, model, method, ratio, baseline, gap, error, len(ours), verdict))
-    names = ["source", "target", "model", "method", "prune_ratio", "against", "points", "error", "seeds", "verdict"]
-    return pd.DataFrame(lines, columns=names)
+def printed(table: pd.DataFrame, summed: pd.DataFrame, compared: pd.DataFrame) -> str:
+    """Return all sections for a terminal: lines, notes, and how they stand beside random selection."""
+    parts, tests = dict(sections(table)), dict(sections(compared))
+    return "\n\n".join(_section(name, parts[name], part, tests.get(name)) for name, part in sections(summed))
 
 
-def verdicts(compared: pd.DataFrame) -> list[str]:
-    """One line a comparison with random selection, in words."""
-    if compared.empty:
-        return []
-    lines = ["", "beside random selection at the same level and ratio (difference of the means, its standard error):"]
-    for c in compared.itertuples():
-        numbers = f"{c.points:+5.1f} ±{c.error:.1f} points"
-        start = f"{c.method:22}{c.prune_ratio:7.2f}  {numbers} against {c.against:15}"
-        lines.append(f"{start} {c.seeds} seeds: {c.verdict}")
+def csv_table(summed: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """Return the summary with the comparisons as columns and only plain values; `label` names the line."""
+    tested = compared[[*LINE, *TESTED]]
+    whole = summed[COLUMNS].merge(tested, on=LINE, how="left", validate="one_to_one")
+    return whole.assign(unknown=[" ".join(stages) for stages in whole.unknown])
+
+
+def _section(name: tuple[str, ...], lines: pd.DataFrame, summed: pd.DataFrame, tests: pd.DataFrame | None) -> str:
+    width = max(NARROWEST, *(len(called(line)) + 1 for line in summed.itertuples()))
+    whole, apart = summed[~summed.classes_only], summed[summed.classes_only]
+    blocks = [where(name)]
+    if len(whole):
+        blocks += _lines(whole, width)
+    if len(apart):
+        blocks += ["", CLASSES_ONLY, *_lines(apart, width)]
+    blocks += [f"note: {note}" for note in cautions(lines, summed)]
+    if tests is not None:
+        blocks += _verdicts(tests, width) + no_random(lines, tests)
+    return "\n".join(blocks)
+
+
+def _lines(part: pd.DataFrame, width: int) -> list[str]:
+    head = f"{'line':{width}}{'pruned':>7}{'kept':>9}{'accuracy %':>13}{'n':>4}{'images seen':>13}"
+    lines = [head + f"{'forward':>15}{'backward':>15}{'FLOPs':>12}{'device s':>13}"]
+    for line in part.itertuples():
+        start = f"{called(line):{width}}{line.prune_ratio:7g}{line.kept:9.0f}"
+        start += f"{percent(line.accuracy, line.std, line.n):>13}{line.n:4d}{line.images_seen:13,.0f}"
+        costs = f"{paid(line, 'images_forward'):>15}{paid(line, 'images_backward'):>15}"
+        lines.append(start + costs + f"{paid(line, 'flops'):>12}{paid(line, 'device_s'):>13}")
     return lines
 
 
-@dataclass(frozen=True)
-class Published:
-    """A figure from a paper: top-1 in percent."""
-
-    network: str
-    top1: float
-    reference: str
-
-
-def published(source: str) -> dict[tuple[str, float], Published]:
-    """(method, prune ratio) -> the published figure for this source data set (report/published.csv)."""
-    with open(Path(__file__).with_name("published.csv")) as file:
-        return {
-            (line["method"], round(float(line["prune_ratio"]), 4)): Published(
-                line["network"], float(line["top1"]), line["reference"]
-            )
-            for line in csv.DictReader(file)
-            if line["source"] == source
-        }
-
-
-def percent(mean: float, std: float, seeds: int) -> str:
-    """`93.1 ±0.6`, or without a deviation if there is one seed."""
-    return f"{mean * 100:5.1f}" + (f" ±{std * 100:.1f}" if seeds > 1 else "     ")
-
-
-def printed(summed: pd.DataFrame) -> str:
-    """The summary for a terminal, one block a setting."""
-    blocks = []
-    for (source, target, model, transfer), part in summed.groupby(
-        ["source", "target", "model", "transfer"], sort=False
-    ):
-        how = {"head": "linear probe", "all": "all weights finetuned"}.get(transfer)
-        where = source if target == "-" else f"{source} -> {target} by {how}"
-        lines = [f"{where}; network {model}"]
+def _verdicts(tests: pd.DataFrame, width: int) -> list[str]:
+    lines = ["", "beside random selection in the same setting, at the same level and ratio; points, 95 % interval,"]
+    lines += ["p of Welch's t-test, and after Holm's correction over these tests:"]
+    for c in tests.itertuples():
+        p = f"p {p_value(c.p)}, corrected {p_value(c.p_holm)}: " if not np.isnan(c.p) else ""
+        seeds = f"n {c.n} and {c.n_random}"
         lines.append(
-            f"{'method':22}{'pruned':>7}{'kept':>9}{'accuracy %':>13}{'seeds':>6}{'images seen':>13}{'+ surrogate':>13}"
-            f"{'train s':>9}{'total s':>9}"
+            f"{c.label:{width}}{c.prune_ratio:7g}  {interval(c):22} against {c.against}, {seeds}; {p}{c.verdict}"
         )
-        for line in part.itertuples():
-            lines.append(
-                f"{line.method:22}{line.prune_ratio:7.2f}{line.kept:9.0f}"
-                f"{percent(line.accuracy, line.std, line.seeds):>13}{line.seeds:6d}{line.images_seen:13,.0f}"
-                f"{line.surrogate_images:13,.0f}{line.train_s:9.1f}{line.total_s:9.1f}"
-            )
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+    return lines

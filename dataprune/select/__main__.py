@@ -4,6 +4,10 @@ import os
 import sys
 import warnings
 
+if __name__ == "__main__" and sys.path[0] == os.getcwd():
+    # `python -m` looks into the current folder first: a random.py there would be taken for Python's own
+    sys.path.append(sys.path.pop(0))
+
 from omegaconf.errors import OmegaConfBaseException
 
 from dataprune.errors import ConfigError
@@ -37,5 +41,5 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.getcwd())  # a user's own selectors are found wherever the program is installed
+    sys.path.append(os.getcwd())  # a user's own selectors are found however the program is started, and hide nothing
     sys.exit(main())

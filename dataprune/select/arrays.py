@@ -17,6 +17,7 @@ from dataprune.callables import check_target, parameters
 from dataprune.config import MethodConfig, SelectConfig, check_ranges
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
+from dataprune.ratios import as_typed, fraction_at
 from dataprune.select.conf import options, read
 from dataprune.select.files import Arrays, fingerprint, read_arrays
 from dataprune.selectors.budget import budget
@@ -114,7 +115,7 @@ def config_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) ->
     return SelectConfig(
         function=method.select,
         method=method.name,
-        prune_ratio=args.prune_ratio,
+        prune_ratio=as_typed(args.prune_ratio),
         level=method.level,
         cut_fraction=fraction,
         quota=method.quota,
@@ -130,10 +131,11 @@ def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tu
     ranks by. What is cut, or is not though the method would, is printed.
     """
     own, by = method.cut, arrays.get("cut")
-    fraction = 0.0 if own is None else own.by_prune_ratio.get(args.prune_ratio, own.fraction)
-    if args.cut is not None:
-        fraction = args.cut
-    elif own is None and by is not None:
+    fraction = args.cut or 0.0
+    if own is not None and args.cut is None:
+        key, instead = "cut.by_prune_ratio", "--cut FRACTION says it for this one"
+        fraction = fraction_at(own.fraction, own.by_prune_ratio, args.prune_ratio, key, instead)
+    if args.cut is None and own is None and by is not None:
         raise ConfigError("--cut-scores", args.cut_scores, f"--cut FRACTION beside it: {method.name} has no cut")
     if fraction and method.level == "class":
         raise ConfigError("--cut", fraction, "a method about examples: a cut leaves out examples")

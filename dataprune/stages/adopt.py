@@ -1,7 +1,8 @@
 """Stage adopt: take foreign weights into one of our networks; what follows need not know where they came from.
 
 Inputs: `examples` (index) of the data that the model was trained on; the checkpoint is a file outside the store, its
-SHA-256 is in the recipe. Files: model.pt, network.json, as the train stage writes them.
+SHA-256 is in the recipe, as is that of the cost.json beside it. Files: model.pt, network.json, as the train stage
+writes them.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from dataprune.config import AdoptConfig, RunConfig
+from dataprune.cost import told_of
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
 from dataprune.models.networks import Network, build, describe
@@ -28,7 +30,9 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     network.load_state_dict(fitted(state, network, f"{label}.checkpoint"))
     torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
     (work / "network.json").write_text(json.dumps(describe(config.model, channels, n_classes), indent=1))
-    return {"parameters": sum(p.numel() for p in network.parameters()), "examples": len(examples), "images_seen": 0}
+    elsewhere = told_of(config.checkpoint, f"{label}.checkpoint")
+    parameters = sum(p.numel() for p in network.parameters())
+    return {"parameters": parameters, "examples": len(examples), "images_seen": 0, "elsewhere": elsewhere}
 
 
 def read_state(path: Path, key: str) -> dict[str, torch.Tensor]:

@@ -1,8 +1,8 @@
 """Stage dynamics: what another program recorded while it trained, in the form in which our own training records it.
 
 Inputs: `examples` (index) of the data that it trained on; the recording lies outside the store, the SHA-256 of its
-files is in the recipe. Files: those of p_true.npy, margin.npy, error.npy (float32 (epochs, n), NaN = not seen) and
-correct.npy (bool) that the recording has, and dynamics.json, as the Recorder writes them.
+files, and of their cost.json, is in the recipe. Files: those of p_true.npy, margin.npy, error.npy (float32 (epochs, n),
+NaN = not seen) and correct.npy (bool) that the recording has, and dynamics.json, as the Recorder writes them.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dataprune.config import DynamicsConfig, RunConfig
+from dataprune.cost import told_of
 from dataprune.data.examples import Examples
 from dataprune.data.foreign_dynamics import Epoch, Found, check_recorder, epochs, in_unit, look, placed
 from dataprune.errors import ConfigError, Shown, first
@@ -63,7 +64,8 @@ def _taken_over(config: DynamicsConfig, examples: Examples, work: Path, label: s
         array.flush()
     header = {"n": n, "epochs": count, "n_classes": n_classes if full else None, "fingerprint": examples.fingerprint}
     write_json(work / "dynamics.json", header | {"unseen": {str(e): missed for e, missed in enumerate(unseen)}})
-    return {"layout": found.layout, "epochs": count, "n": n, "quantities": names, "unseen": sum(unseen)}
+    facts = {"layout": found.layout, "epochs": count, "n": n, "quantities": names, "unseen": sum(unseen)}
+    return facts | {"elsewhere": told_of(config.path, "dynamics")}
 
 
 def _created(work: Path, name: str, kind: Any, *shape: int) -> np.memmap:

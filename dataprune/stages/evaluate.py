@@ -14,6 +14,7 @@ import torch
 
 from dataprune.config import EvaluateConfig, RunConfig
 from dataprune.data.examples import Examples, half_of
+from dataprune.models.tally import Tally
 from dataprune.selectors.classes import examples_of
 from dataprune.stages.frozen import load_network, outputs
 
@@ -21,20 +22,21 @@ CONFIG = EvaluateConfig
 
 
 def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
-    """Measure; returns the metrics (fractions, 0 to 1; loss in nats)."""
-    network = load_network(inputs["model"])
+    """Measure; returns the metrics (fractions, 0 to 1; loss in nats), and the images and FLOPs of the pass."""
+    network, tally = load_network(inputs["model"]), Tally()
     examples = Examples.of(inputs, config.split)
     ids = np.arange(len(examples))
     if "subset" in inputs and (inputs["subset"] / "classes.npy").exists():
         ids = examples_of(np.load(inputs["subset"] / "classes.npy"), examples.labels)
     if config.half != "all":
         ids = np.intersect1d(ids, half_of(examples.labels, config.half))
-    passed = outputs(network, examples, ids, config.batch_size, run, label)
+    passed = outputs(network, examples, ids, config.batch_size, run, label, tally)
     logits = torch.cat([batch_logits.cpu() for _, batch_logits in passed])
     metrics, outcomes = measure(logits, torch.from_numpy(examples.labels[ids]))
     (work / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    np.savez(work / "outcomes.npz", allow_pickle=False, ids=ids, **outcomes)
-    return metrics
+    arrays: dict[str, Any] = {"ids": ids} | outcomes
+    np.savez(work / "outcomes.npz", **arrays)
+    return metrics | tally.facts(network)
 
 
 def measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float], dict[str, np.ndarray]]:

@@ -16,6 +16,7 @@ from dataprune.data.loaders import FileLoader, Loader, MemoryLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.models.networks import Network, build
+from dataprune.models.tally import FORWARD, Tally
 from dataprune.progress import track
 
 
@@ -70,17 +71,20 @@ def loader_of(examples: Examples, order: Order, run: RunConfig, **augment: Any) 
 
 
 def outputs(
-    network: Network, examples: Examples, ids: np.ndarray, batch_size: int, run: RunConfig, label: str
+    network: Network, examples: Examples, ids: np.ndarray, batch_size: int, run: RunConfig, label: str, tally: Tally
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Features float32 (b, d) and logits float32 (b, classes) of `ids` in order, in eval mode."""
+    """Features float32 (b, d) and logits float32 (b, classes) of `ids` in order, in eval mode; `tally` counts them."""
     check_channels(network, examples)
     device = device_of(run)
     network = network.to(device, memory_format=layout(network, device)).eval()  # type: ignore[call-overload]
     loader = clean_loader(examples, ids, batch_size, run)
-    with torch.inference_mode():
-        for batch in track(loader, label, len(loader)):
+    for batch in track(loader, label, len(loader)):
+        with torch.inference_mode():  # not around the yield: it would stay on in the caller
             features = network.features(batch["x"].contiguous(memory_format=layout(network, device)))
-            yield features.float(), network.head(features).float()
+            logits = network.head(features).float()
+        tally.add(FORWARD, batch["x"], batch["real"])
+        yield features.float(), logits
+    tally.settle()
 
 
 def check_channels(network: Network, examples: Examples) -> None:

@@ -94,8 +94,10 @@ class Table:
             _Held(self.folder / "held" / self.name) as held,
         ):
             for start, chunk in chunks(self.split, self.kept):
-                parts = pool.map(lambda part: [self._look(*one, known) for one in part], _parts(self._placed(chunk)))
-                for i, one in enumerate(chain.from_iterable(parts), start):
+                looks = pool.map(
+                    lambda part: [self._look(image, name, known) for image, name in part], _parts(self._placed(chunk))
+                )
+                for i, one in enumerate(chain.from_iterable(looks), start):
                     content[i] = np.frombuffer(one.digest, np.uint8)
                     broken += [] if one.readable else [self.names[i]]
                     if one.image is not None:

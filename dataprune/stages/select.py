@@ -19,6 +19,7 @@ from dataprune.callables import check_target
 from dataprune.config import RunConfig, SelectConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
+from dataprune.ratios import as_typed
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
 from dataprune.selectors.ranked import drop_hardest, quotas, recall_weights
@@ -55,7 +56,7 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     (work / "export").mkdir(exist_ok=True)
     subset.save(work / "export" / "subset.npz")
     kept = len(subset.ids)
-    facts = {"kept": kept, "of": len(examples), "prune_ratio_of_examples": 1 - kept / len(examples)}
+    facts = {"kept": kept, "of": len(examples), "prune_ratio_of_examples": as_typed(1 - kept / len(examples))}
     return facts if subset.classes is None else facts | {"classes_kept": len(subset.classes), "classes": n}
 
 

@@ -13,6 +13,7 @@ from dataprune.config import RunConfig, SignalsConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
 from dataprune.models.networks import Network
+from dataprune.models.tally import GRADIENT, Tally
 from dataprune.progress import track
 from dataprune.scores.gradients import grand
 from dataprune.stages.frozen import clean_loader, device_of, load_network, outputs
@@ -24,8 +25,8 @@ GRADIENTS = ["grad_norm"]  # in a pass of its own: a forward and a backward an e
 
 
 def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
-    """Write the arrays row by row; returns the shape of each."""
-    network = load_network(inputs["model"])
+    """Write the arrays row by row; returns the shape of each, and the images and FLOPs of the pass."""
+    network, tally = load_network(inputs["model"]), Tally()
     examples = Examples.of(inputs, config.split)
     if config.arrays == GRADIENTS:
         return gradients(network, examples, config, work, run, label)
@@ -35,7 +36,7 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
     n, at = len(examples), 0
     widths = {"features": network.head.in_features, "logits": network.head.out_features}
     arrays = {name: create_array(work / f"{name}.npy", np.float32, (n, widths[name])) for name in config.arrays}
-    for features, logits in outputs(network, examples, np.arange(n), config.batch_size, run, label):
+    for features, logits in outputs(network, examples, np.arange(n), config.batch_size, run, label, tally):
         both = {"features": features, "logits": logits}
         for name, array in arrays.items():
             array[at : at + len(features)] = both[name].cpu().numpy()
@@ -43,17 +44,19 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
     for array in arrays.values():
         array.flush()
     np.save(work / "labels.npy", examples.labels)
-    return {name: list(array.shape) for name, array in arrays.items()} | {"images_seen": n}
+    return {name: list(array.shape) for name, array in arrays.items()} | {"images_seen": n} | tally.facts(network)
 
 
 def gradients(
     network: Network, examples: Examples, config: SignalsConfig, work: Path, run: RunConfig, label: str
 ) -> dict[str, Any]:
-    """Write the length of each example's own gradient; returns its shape."""
-    network = network.to(device_of(run))
+    """Write the length of each example's own gradient; returns its shape, and the images and FLOPs of the pass."""
+    network, tally = network.to(device_of(run)), Tally()
     lengths = np.empty(len(examples), np.float32)
     loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
     for batch in track(loader, label, len(loader)):
         lengths[batch["id"].numpy(force=True)] = grand(network, batch["x"].contiguous(), batch["y"])
+        tally.add(GRADIENT, batch["x"], batch["real"])
+    tally.settle()
     np.save(work / "grad_norm.npy", lengths)
-    return {"grad_norm": list(lengths.shape), "images_seen": len(examples)}
+    return {"grad_norm": list(lengths.shape), "images_seen": len(examples)} | tally.facts(network)

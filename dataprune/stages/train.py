@@ -21,7 +21,7 @@ from hydra.utils import get_method, instantiate
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from dataprune import progress
-from dataprune.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs
+from dataprune.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import Loader, VectorLoader
@@ -29,8 +29,10 @@ from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.models.adversarial import pgd
 from dataprune.models.classifier import Classifier
+from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe
 from dataprune.models.schedules import resolution
+from dataprune.models.tally import Tally
 from dataprune.processes import place
 from dataprune.recorder import Recorder
 from dataprune.selectors.budget import budget
@@ -45,7 +47,8 @@ log = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
-    """Train (on, if the work folder has a checkpoint); returns epochs, steps, images seen, examples, parameters."""
+    """Train (on, if the work folder has a checkpoint); returns epochs, steps, examples, parameters; images seen: those
+    of the steps; images forward and backward and FLOPs: of all passes."""
     _quiet_lightning()
     progress.enabled = run.progress
     if run.threads:
@@ -58,14 +61,17 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     if training.rank == 0:
         torch.save({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
         (work / "network.json").write_text(json.dumps(training.description, indent=1))
-    full_epochs, rest = divmod(training.steps, training.order.steps)
-    return {
+    tally = training.tally
+    tally.take_over(module.tally.state())
+    facts = {
         "epochs": training.epochs,
         "steps": training.steps,
-        "images_seen": full_epochs * training.order.length + rest * config.batch_size,
+        "images_seen": tally.seen,
         "examples": training.order.length,
         "parameters": sum(p.numel() for p in network.parameters()),
     }
+    pretrained = "init" not in inputs and config.model is not None and config.model.get("pretrained")
+    return facts | tally.facts(network, module.attack) | ({"elsewhere": {}} if pretrained else {})
 
 
 class Training:
@@ -91,6 +97,7 @@ class Training:
         self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
         self.steps: int = config.iterations or self.epochs * per_epoch
         self.description: dict[str, Any] = {}
+        self.tally = Tally()  # of what comes before the first epoch
 
     def network(self) -> Network:
         """The network to fit: fresh, or the one that comes in with its head kept or replaced."""
@@ -137,7 +144,7 @@ class Training:
         schedule = get_method(self.config.momentum["_target_"])
         return lambda step: schedule(step, self.steps, self.order.steps, **spec)
 
-    def _attack(self) -> Callable[..., torch.Tensor] | None:
+    def _attack(self) -> Attack | None:
         adversarial = self.config.adversarial
         if adversarial.epsilon == 0:
             return None
@@ -152,7 +159,7 @@ class Training:
             callbacks.append(self._record())
         heldout = self._heldout() if config.eval_every else None
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
-        callbacks += [KeepLast(last), Progress(self.label, self.steps)]
+        callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
         loader = self._loader(module.network)
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
@@ -206,7 +213,9 @@ class Training:
         """Features (n, d) of the examples, computed once: a frozen backbone gives the same ones at every step."""
         device = device_of(self.run_config)
         vectors = torch.zeros(len(self.examples), network.head.in_features, device=device)
-        passed = outputs(network, self.examples, self.ids, EVAL_BATCH, self.run_config, f"{self.label} features")
+        passed = outputs(
+            network, self.examples, self.ids, EVAL_BATCH, self.run_config, f"{self.label} features", self.tally
+        )
         vectors[torch.from_numpy(self.ids).to(device)] = torch.cat([features for features, _ in passed])
         return vectors
 

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dataprune.store.jobs import in_use, take
 from dataprune.store.results import DamagedResult, Result, Store, check_file
 
 
@@ -30,7 +30,7 @@ def main(words: list[str] | None = None) -> int:
     remove.set_defaults(run=_remove)
     gc = commands.add_parser("gc", help="delete results that no row refers to, and abandoned work folders, a day old")
     gc.add_argument("--yes", action="store_true", help="really delete; without it only say what would go")
-    gc.add_argument("--hours", type=float, default=24, help="spare what is younger: a running job files its row last")
+    gc.add_argument("--hours", type=float, default=24, help="spare what is younger (and whatever a running job uses)")
     gc.set_defaults(run=_gc)
     args = parser.parse_args(words)
     if not Path(args.root).is_dir():
@@ -79,24 +79,43 @@ def _verify(store: Store, args: argparse.Namespace) -> int:
 
 def _remove(store: Store, args: argparse.Namespace) -> int:
     found = [_pick(store, name) for name in args.result]  # all names are looked up before anything goes
+    stays = 0
     for path, result in {r.path: r for r in found}.items():
-        shutil.rmtree(path)
-        print(f"removed {_name(result)}")
-    return 0
+        if (by := take(store.root, path, _lock(store, path))) is not None:
+            stays += 1
+            print(f"kept {_name(result)}: {by}", file=sys.stderr)
+        else:
+            print(f"removed {_name(result)}")
+    return 1 if stays else 0
 
 
 def _gc(store: Store, args: argparse.Namespace) -> int:
     kept = {key for row in store.rows() for key in row["keys"].values()}
     old = time.time() - 3600 * args.hours
     doomed = [r.path for r in store.results() if r.key not in kept and (r / "manifest.json").stat().st_mtime < old]
+    used = in_use(store.root)
+    spared = [path for path in doomed if f"{path.parent.name}/{path.name}" in used]
+    doomed = [path for path in doomed if path not in spared]
     doomed += [p for p in sorted(store.root.glob("work/*")) if _abandoned(store, p)]
     for path in doomed:
-        print(f"{'removed' if args.yes else 'would remove'} {path.relative_to(store.root)} {_size(path) / 1e6:.1f} MB")
-        if args.yes:
-            shutil.rmtree(path)
+        shown, size = path.relative_to(store.root), _size(path) / 1e6
+        if not args.yes:
+            print(f"would remove {shown} {size:.1f} MB")
+        elif take(store.root, path, _lock(store, path)) is None:
+            print(f"removed {shown} {size:.1f} MB")
+        else:
+            spared.append(path)
+    if spared:
+        print(f"kept {len(spared)} that running jobs use, whose rows are not filed yet")
     if doomed and not args.yes:
         print("add --yes to delete")
     return 0
+
+
+def _lock(store: Store, path: Path) -> Path:
+    """The lock of a result's folder, or of the folder where it is being built."""
+    name = path.name if path.parent.name == "work" else f"{path.parent.name}-{path.name}"
+    return store.root / "locks" / f"{name}.lock"
 
 
 def _pick(store: Store, name: str) -> Result:

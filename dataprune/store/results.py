@@ -34,6 +34,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dataprune.store import nearest
+
 UNHASHED = ("log", "scratch")  # folders inside a result that no hash covers
 UNCOUNTED = ("export/", "held/")  # folders that are checked for damage but make no difference to the digest
 UMASK = os.umask(0o077)
@@ -91,6 +93,11 @@ class Result:
     def seconds(self) -> float:
         """Wall seconds that it took to build, over all attempts."""
         return self.manifest["seconds"]
+
+    @property
+    def device_s(self) -> float:
+        """Seconds that it took, summed over the devices, over all attempts."""
+        return self.manifest.get("device_s", self.seconds)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -187,26 +194,15 @@ class Store:
         }
         write_json(work / "manifest.json", signed(manifest, dataclasses.asdict(recipe)))
         home.parent.mkdir(parents=True, exist_ok=True)
+        nearest.remember(self.root, recipe.key, dataclasses.asdict(recipe))
         if home.exists():  # without a manifest, or nobody would build: a removal was cut short
             shutil.rmtree(home)
         os.replace(work, home)  # atomic on one file system: `home` exists only if everything in it is there
         return load(home)
 
     def why_missed(self, recipe: Recipe) -> str:
-        """What sets the recipe apart from the nearest existing result of its stage."""
-        wanted = flatten(dataclasses.asdict(recipe))
-        nearest: dict[str, tuple] | None = None
-        for path in sorted((self.root / recipe.stage).glob("*/recipe.json")):
-            there = flatten(json.loads(path.read_text()))
-            differs = {
-                k: (wanted.get(k), there.get(k)) for k in wanted.keys() | there.keys() if wanted.get(k) != there.get(k)
-            }
-            if nearest is None or len(differs) < len(nearest):
-                nearest = differs
-        if nearest is None:
-            return "first of its kind"
-        told = [f"{key}={_short(new)} (was {_short(old)})" for key, (new, old) in sorted(nearest.items())]
-        return "differs in " + ", ".join(told[:4]) + (f" and {len(told) - 4} more" if len(told) > 4 else "")
+        """What sets the recipe apart from the nearest of its stage's newest results."""
+        return nearest.difference(self.root, dataclasses.asdict(recipe))
 
     def results(self) -> Iterator[Result]:
         """All finished results, stage by stage."""
@@ -320,26 +316,9 @@ def check_file(result: Result, name: str, known: dict[str, Any], full: bool = Tr
 def _damaged(home: Path, name: str, found: str) -> DamagedResult:
     root, stage = home.parent.parent, home.parent.name
     return DamagedResult(
-        f"{home}: {name} {found}. Remove the result, it will be built again: "
+        f"{home / name} {found}. Remove the result, it will be built again: "
         f"python -m dataprune.store --root {root} remove {stage}/{home.name}"
     )
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one dict with dotted keys."""
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree}
-    return {
-        k: v
-        for name, branch in tree.items()
-        for k, v in flatten(branch, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
-    return text[:8] if is_digest else text
 
 
 def _begin_attempt(work: Path) -> None:

@@ -47,7 +47,7 @@ class Subset:
         """Write subset.npz."""
         header = self.header | {"n": self.n, "fingerprint": self.fingerprint, "version": __version__}
         arrays = {name: getattr(self, name) for name in ARRAYS if getattr(self, name) is not None}
-        np.savez(path, allow_pickle=False, ids=self.ids, header=np.array(json.dumps(header)), **arrays)
+        np.savez(path, ids=self.ids, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod
     def load(cls, path: Path | str, fingerprint: str | None = None) -> "Subset":

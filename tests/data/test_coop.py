@@ -50,12 +50,26 @@ def test_a_file_without_a_validation_split_has_none(pets):
         ({"train": [["b/1.jpg", 1, "boxer"]]}, "one name for label 1"),
         ({"val": [["a/1.jpg", 0, "abyssinian"]]}, "each image in one split; images/a/1.jpg"),
         ({"val": [["a/9.jpg", 0, "abyssinian"]]}, "1 of 1 images are not there: a/9.jpg"),
+        (
+            {"val": [["../../x.jpg", 0, "abyssinian"]]},
+            r"1 of 1 images lie elsewhere: \.\./\.\./x\.jpg",
+        ),
+        ({"val": [["/etc/hostname", 0, "abyssinian"]]}, "1 of 1 images lie elsewhere: /etc/hostname"),
         ({"val": [["a/2.jpg", "0", "abyssinian"]]}, r"entries \[image, label, class name\]"),
     ],
 )
 def test_what_cannot_be_right_is_refused(pets, change, message):
     with pytest.raises(ConfigError, match=message):
         pets(SPLIT | change)
+
+
+def test_an_image_outside_the_folder_is_refused_though_it_is_there(pets, tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path.parent / "secret.jpg")
+    with pytest.raises(ConfigError, match="lie elsewhere"):
+        pets(SPLIT | {"val": [["../../secret.jpg", 0, "abyssinian"]]})
+    (tmp_path / "images" / "a" / "2.jpg").unlink()
+    (tmp_path / "images" / "a" / "2.jpg").symlink_to(tmp_path.parent / "secret.jpg")
+    assert pets(SPLIT).splits["validation"].names == ["images/a/2.jpg"], "a link below the folder is the user's own"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"train": []}'])

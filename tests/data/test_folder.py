@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataprune.config import DataConfig, RunConfig
-from dataprune.data.examples import Examples
+from dataprune.config import DataConfig
 from dataprune.data.folder import read
 from dataprune.errors import ConfigError
-from dataprune.stages import index
 
 
 @pytest.fixture
@@ -75,26 +73,25 @@ def test_a_tree_of_another_shape_is_refused_with_what_it_has(tree, names, text):
         read(tree(*names))
 
 
-def test_a_class_without_images_is_an_error(tree, tmp_path):
+def test_a_class_without_images_is_an_error(tree, tmp_path, dataset):
     path = tree("train/cat/1.png", "train/dog/", "test/cat/1.png")
     config = DataConfig("folder", {"_target_": "dataprune.data.folder.read"}, path)
-    (tmp_path / "work").mkdir()
     with pytest.raises(
         ConfigError, match=r"^source\.path=.* without train images of dog: expected some of every class"
     ):
-        index.run(config, {}, tmp_path / "work", RunConfig(), "source")
+        dataset(config, tmp_path / "work")
 
 
 @pytest.mark.parametrize("storage", ["memory", "files"])
-def test_an_indexed_tree_gives_its_pictures_back(tree, tmp_path, storage):
+def test_an_indexed_tree_gives_its_pictures_back(tree, tmp_path, dataset, storage):
     path = tree("train/cat/1.png", "train/dog/2.png", "test/cat/3.png")
     config = DataConfig("folder", {"_target_": "dataprune.data.folder.read"}, path, size=2, storage=storage)
-    (tmp_path / "work").mkdir()
-    facts = index.run(config, {}, tmp_path / "work", RunConfig(), "source")
-    assert facts == {"classes": 2, "channels": 1, "train": 2, "test": 1}
-    examples = Examples(tmp_path / "work", "train")
+    data = dataset(config, tmp_path / "work")
+    examples = data["train"]
+    counts = {"classes": 2, "channels": 1, "train": 2, "test": 1}
+    assert data.facts == counts | {"shape": [2, 2, 1], "fingerprints": examples.header["fingerprints"]}
     if storage == "memory":
         assert examples.images[:, 0, 0, 0].tolist() == [0, 1]
     else:
         assert examples.encoded()[1] == (tmp_path / "root" / "train" / "dog" / "2.png").read_bytes()
-        assert not list((tmp_path / "work" / "train").glob("*.bin")), "the images stay where they are"
+        assert not list((tmp_path / "work").glob("**/*.bin")), "the images stay where they are"

@@ -10,19 +10,17 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from dataprune.config import DataConfig, RunConfig
+from dataprune.config import DataConfig
 from dataprune.data.augment import Draws, batch
-from dataprune.data.examples import Examples
 from dataprune.data.loaders import FileLoader, MemoryLoader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
-from dataprune.stages import index
 
 N = 10
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory):
+def tables(tmp_path_factory, dataset):
     """The same ten PNGs of 10x8 pixels, indexed as squares of 8 in memory and as files."""
     root = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
@@ -33,11 +31,10 @@ def tables(tmp_path_factory):
             Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).save(path)
     made = {}
     for storage in ("memory", "files"):
-        made[storage] = tmp_path_factory.mktemp(storage)
         reader = {"_target_": "dataprune.data.folder.read"}
         config = DataConfig("x", reader, str(root), 8, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4], storage=storage)
-        index.run(config, {}, made[storage], RunConfig(), "source")
-    return {storage: Examples(folder, "train") for storage, folder in made.items()}
+        made[storage] = dataset(config, tmp_path_factory.mktemp(storage))["train"]
+    return made
 
 
 def order(batch_size=4, **words):

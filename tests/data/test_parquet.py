@@ -9,11 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dataprune.config import DataConfig, RunConfig
-from dataprune.data.examples import Examples
+from dataprune.config import DataConfig
 from dataprune.data.parquet import read
 from dataprune.errors import ConfigError
-from dataprune.stages import index
 
 INT, BINARY = pa.int64(), pa.binary()
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -151,23 +149,21 @@ def test_a_column_of_something_else_is_refused(folder):
         read(str(folder))
 
 
-def test_a_row_without_bytes_is_named(folder, tmp_path):
+def test_a_row_without_bytes_is_named(folder, tmp_path, dataset):
     images = [*[{"bytes": png(7), "path": "a.png"}] * 300, {"bytes": None, "path": "b.png"}]
     write(folder / "train.parquet", [0] * 301, images=images, kind=STRUCT)
     config = DataConfig("parquet", {"_target_": "dataprune.data.parquet.read"}, str(folder))
-    (tmp_path / "work").mkdir()
-    with pytest.raises(ConfigError, match=r"^path='.*train\.parquet': expected an image in each row; row 300 has none"):
-        index.run(config, {}, tmp_path / "work", RunConfig(), "source")
+    message = r"^path='.*train\.parquet': expected an image in each row; row 300 has none"
+    with pytest.raises(ConfigError, match=message):
+        dataset(config, tmp_path / "work")
 
 
 @pytest.mark.parametrize("storage", ["memory", "files"])
-def test_an_indexed_file_gives_its_pictures_back(folder, tmp_path, storage):
+def test_an_indexed_file_gives_its_pictures_back(folder, tmp_path, dataset, storage):
     write(folder / "train.parquet", [0, 1, 1], images=[png(7), png(8), png(9)])
     reader = {"_target_": "dataprune.data.parquet.read"}
     config = DataConfig("parquet", reader, str(folder), size=2, storage=storage)
-    (tmp_path / "work").mkdir()
-    index.run(config, {}, tmp_path / "work", RunConfig(), "source")
-    examples = Examples(tmp_path / "work", "train")
+    examples = dataset(config, tmp_path / "work")["train"]
     if storage == "memory":
         assert examples.images[:, 1, 1, 0].tolist() == [7, 8, 9]
     else:

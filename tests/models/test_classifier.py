@@ -1,6 +1,7 @@
 """Fitting: the rate of each step, which weights decay, what a loss means, and going on after a kill."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from dataprune.callbacks import SeedEpochs
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import MemoryLoader
 from dataprune.data.order import Order
+from dataprune.models.adversarial import pgd
 from dataprune.models.classifier import Classifier
 from dataprune.models.networks import Network, cnn
+from dataprune.models.tally import ATTACK, STEP
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's about workers and log intervals
 N, CLASSES = 20, 3
@@ -23,13 +26,13 @@ STEPS = 4 * 3  # of four epochs with batches of eight
 
 @pytest.fixture
 def examples(tmp_path):
-    """Twenty random grey pictures of three classes, as the index stage leaves them."""
+    """Twenty random grey pictures of three classes, as index and decode leave them (in one folder)."""
     rng = np.random.default_rng(0)
     (tmp_path / "train").mkdir()
     (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))
     np.save(tmp_path / "train" / "images.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
     np.save(tmp_path / "train" / "labels.npy", rng.integers(0, CLASSES, N))
-    return Examples(tmp_path, "train")
+    return Examples(tmp_path, "train", tmp_path)
 
 
 def loader_of(examples, **words):
@@ -178,6 +181,17 @@ def test_sums_count_real_examples_alone():
     each = F.cross_entropy(module.logits, batch_of()["y"], reduction="none")
     assert loss == pytest.approx(each[real].sum().item(), rel=1e-6)
     assert (correct, count) == (right[real].sum(), 3)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_an_attack_counts_its_own_passes_over_the_real_examples(steps):
+    attack = partial(pgd, epsilon=0.1, steps=steps, mean=torch.zeros(1), std=torch.ones(1))
+    module, real = classifier(attack=attack), torch.tensor([True, True, False, True])
+    loss_of(module, batch_of(real=real, weight=real.float()))
+    module.tally.settle()
+    assert module.tally.counts == {(STEP, (1, 8, 8)): 3, (ATTACK, (1, 8, 8)): 3 * steps}
+    facts = module.tally.facts(module.network, attack)
+    assert (facts["images_forward"], facts["images_backward"]) == (3 + 3 * steps, 3 + 3 * steps)
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

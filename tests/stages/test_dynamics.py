@@ -29,7 +29,7 @@ def imported(folder, path, labels=LABELS, n_classes=CLASSES, **words):
     work.mkdir(exist_ok=True)
     np.save(index / "train" / "labels.npy", labels)
     (index / "classes.json").write_text(json.dumps([str(c) for c in range(n_classes)]))
-    (index / "manifest.json").write_text(json.dumps({"digest": FINGERPRINT}))
+    (index / "header.json").write_text(json.dumps({"fingerprints": {"train": FINGERPRINT}}))
     facts = dynamics.run(DynamicsConfig(str(path), **words), {"examples": index}, work, RunConfig(), "dynamics")
     return facts, {file.stem: np.load(file) for file in work.glob("*.npy")}
 
@@ -71,6 +71,7 @@ def test_logits_give_what_the_recorder_would_have_written(tmp_path):
     assert written.keys() == {"p_true", "margin", "error", "correct"}
     for name, values in written.items():
         np.testing.assert_array_equal(values, np.load(tmp_path / "ours" / f"{name}.npy"))
+    assert facts.pop("elsewhere") == {}, "what they cost is not known"
     assert facts == {"layout": "outputs", "epochs": EPOCHS, "n": N, "quantities": list(ROWS), "unseen": 0}
 
 

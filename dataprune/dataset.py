@@ -1,0 +1,31 @@
+"""A data set in the store: two results, the table of its examples and their pixels."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from dataprune.store import Result
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as the stages see it: its table of examples, and its pixels for those that look at them."""
+
+    table: Result  # index
+    pixels: Result  # decode
+
+    @property
+    def inputs(self) -> dict[str, Result]:
+        """What a stage that looks at the pixels gets."""
+        return {"examples": self.table, "pixels": self.pixels}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of it before anything is trained: classes, examples of each split, channels, shape."""
+        return self.table.facts | self.pixels.facts
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """How its images look to a network: storage, size, channels, mean, std, shape of each split."""
+        return json.loads((self.pixels / "header.json").read_text())

@@ -1,0 +1,89 @@
+"""Checks of the numbers in a training recipe that need no data: rates, momenta, schedules, crops, shares of a batch."""
+
+import math
+from typing import Any
+
+from hydra.utils import get_method
+
+from dataprune.config import AugmentConfig, TrainConfig
+from dataprune.errors import ConfigError
+
+SCHEDULES = "dataprune.models.schedules."  # functions of a step and constants: they can be asked beforehand
+PER_EPOCH, EPOCHS = 10, 50  # of the made-up training that a schedule is asked about
+
+
+def check_recipe(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for the first value of a recipe that no training can use; `role` is its key."""
+    check_unused(recipe, role)
+    if recipe.checkpoint is not None:
+        if role == "transfer":
+            raise ConfigError("transfer.checkpoint", recipe.checkpoint, "null: the model that comes in is transferred")
+        return
+    check_optimizer(recipe.optimizer, f"{role}.optimizer")
+    check_schedules(recipe, role)
+    if (area := recipe.augment.random_resized_crop) is not None and not 0 < area[0] <= area[1] <= 1:
+        key = f"{role}.augment.random_resized_crop"
+        raise ConfigError(key, area, "[smallest, largest] share of the area, above 0 to 1")
+    if (ramp := recipe.resolution) and not (1 <= ramp["low"] <= ramp["high"] and 0 <= ramp["start"] <= ramp["end"]):
+        raise ConfigError(f"{role}.resolution", dict(ramp), "pixels of 1 <= low <= high, epochs of 0 <= start <= end")
+    if recipe.batch_size % recipe.processes:
+        expected = f"a multiple of {role}.processes={recipe.processes}: each takes the same share of a batch"
+        raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)
+
+
+def check_unused(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for a value that this training would ignore: nobody must believe that it did something."""
+    if role == "transfer" and recipe.model is not None:
+        raise ConfigError("transfer.model", recipe.model, "null: the network is that of pretrain.model")
+    if role != "transfer" and recipe.head == "reuse":
+        raise ConfigError(f"{role}.head", "reuse", "fresh: only a model that comes in has a head to reuse (transfer)")
+    if role != "pretrain" and recipe.subset is not None:
+        raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
+    if recipe.trainable == "head":
+        if recipe.adversarial.epsilon:
+            key = f"{role}.adversarial.epsilon"
+            raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
+        if recipe.resolution and recipe.augment == AugmentConfig():
+            raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
+
+
+def check_optimizer(optimizer: dict[str, Any], key: str) -> None:
+    """Raise a ConfigError for a learning rate, momentum or weight decay that is no number or out of range."""
+    if "lr" in optimizer:
+        _number(f"{key}.lr", optimizer["lr"], "a number above 0", lambda x: x > 0)
+    if "momentum" in optimizer:
+        _number(f"{key}.momentum", optimizer["momentum"], "a number from 0 to below 1", lambda x: 0 <= x < 1)
+    if "weight_decay" in optimizer:
+        _number(f"{key}.weight_decay", optimizer["weight_decay"], "a number, 0 or more", lambda x: x >= 0)
+
+
+def check_schedules(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError if one of our schedules leaves its range in some step, or takes its constants for no numbers.
+
+    Asked about a training of recipe.epochs epochs (EPOCHS where that is not known) of PER_EPOCH steps.
+    """
+    steps = PER_EPOCH * (recipe.epochs or EPOCHS)
+    rate = recipe.optimizer.get("lr", 1.0)
+    asked: tuple[tuple[dict[str, Any], str, dict[str, Any], float], ...]
+    asked = ((recipe.schedule, "schedule", {"lr": rate}, math.inf), (recipe.momentum, "momentum", {}, 1.0))
+    for spec, part, more, high in asked:
+        if not spec.get("_target_", "").startswith(SCHEDULES):
+            continue
+        key, constants = f"{role}.{part}", {k: v for k, v in spec.items() if k != "_target_"}
+        for name, value in constants.items():
+            if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
+                raise ConfigError(f"{key}.{name}", value, "a number")
+        schedule = get_method(spec["_target_"])
+        for step in range(steps):
+            value = schedule(step, steps, PER_EPOCH, **more, **constants)
+            if not 0 <= value <= high:
+                span = "0 to 1" if high == 1 else "0 or more"
+                raise ConfigError(
+                    key, constants, f"{span} at every step; it gives {value:g} in epoch {step // PER_EPOCH}"
+                )
+
+
+def _number(key: str, value: Any, expected: str, fits: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and fits(value)):
+        raise ConfigError(key, value, expected)

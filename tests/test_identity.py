@@ -1,0 +1,400 @@
+"""Same key, other content? Every way in which one experiment could be taken for another, tried through the pipeline."""
+
+import json
+import os
+import shutil
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataprune import launch
+from dataprune.callables import code_of
+from dataprune.data.examples import Examples
+from dataprune.errors import ConfigError
+from dataprune.store import DamagedResult, Store
+from dataprune.subset import Subset
+
+PICTURES = ["method=random", "target=none", "source=folder", "source.size=8", "pretrain.epochs=1"]
+
+
+def pictures(root, seed=0, n=6, noise=False, suffix="png", below=""):
+    """An ImageFolder of two classes: dark and light squares, or noise of the same names and sizes."""
+    rng = np.random.default_rng(seed)
+    for split, count in (("train", n), ("test", 2)):
+        for label, value in (("dark", 40), ("light", 200)):
+            for i in range(count):
+                path = root / split / label / below / f"{i}.{suffix}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                drawn = rng.integers(0, 255, (8, 8, 3)) if noise else value + rng.integers(0, 20, (8, 8, 3))
+                Image.fromarray(drawn.astype(np.uint8)).save(path)
+    return root
+
+
+def digest(jobs, row, role="source"):
+    return next(r for r in Store(jobs.store).results() if r.key == row["keys"][role]).digest
+
+
+def built(row):
+    return set(row["keys"]) - set(row["cost"]["shared"])
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Writes a module of the user's, as seen by a fresh process: nothing of an earlier version is remembered."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+
+    def write(text, name="my_own_code"):
+        (folder / f"{name}.py").write_text(text)
+        for module in [m for m in sys.modules if m == name]:
+            del sys.modules[module]
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+        code_of.cache_clear()
+        launch.MATCHED.clear()
+        return name
+
+    yield write
+    sys.modules.pop("my_own_code", None)
+    code_of.cache_clear()
+
+
+@pytest.mark.parametrize("storage", ["memory", "files"])
+def test_other_pixels_under_the_same_names_are_another_data_set(jobs, tmp_path, storage):
+    a, b = pictures(tmp_path / "a"), pictures(tmp_path / "b", noise=True)
+    (one,) = jobs.run(*PICTURES, f"source.storage={storage}", f"source.path={a}")
+    (two,) = jobs.run(*PICTURES, f"source.storage={storage}", f"source.path={b}")
+    assert digest(jobs, one) != digest(jobs, two)
+    assert {"model", "source_result"} <= built(two)
+    assert one["identity"] != two["identity"]
+
+
+def test_a_copy_elsewhere_is_the_same_data_set(jobs, tmp_path):
+    a = pictures(tmp_path / "a")
+    (one,) = jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    shutil.copytree(a, tmp_path / "b")
+    (two,) = jobs.run(*PICTURES, f"source.path={tmp_path / 'b'}", "source.storage=files")
+    assert built(two) == {"source"}, "its files are looked at; nothing is trained again"
+    assert one["identity"] == two["identity"]
+    assert one["row"] == two["row"]
+
+
+def test_a_picture_rewritten_in_place_is_noticed_even_with_its_old_time_and_size(jobs, tmp_path):
+    a = pictures(tmp_path / "a", suffix="bmp")  # of one size whatever it shows
+    (one,) = jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    victim = a / "train" / "dark" / "3.bmp"
+    before = victim.stat()
+    Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(victim)
+    os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (victim.stat().st_size, victim.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    (two,) = jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    assert digest(jobs, one) != digest(jobs, two)
+
+
+def test_a_file_three_folders_down_is_noticed(tmp_path):
+    from dataprune.config import IndexConfig
+    from dataprune.data.content import stamp
+
+    deep = tmp_path / "a" / "b" / "c" / "d"
+    deep.mkdir(parents=True)
+    config = IndexConfig({"_target_": "dataprune.data.folder.read"}, str(tmp_path))
+    states = [stamp(config, "source")]
+    (deep / "new.jpg").write_bytes(b"1")
+    states.append(stamp(config, "source"))
+    (deep / "new.jpg").write_bytes(b"2")
+    states.append(stamp(config, "source"))
+    assert len(set(states)) == 3
+
+
+def test_files_that_have_not_changed_are_not_read_again(jobs, tmp_path, monkeypatch):
+    from dataprune.stages import index
+
+    a = pictures(tmp_path / "a")
+    for path in [*a.rglob("*.png")]:  # as if they had lain there for a minute
+        os.utime(path, ns=(path.stat().st_atime_ns, time.time_ns() - 60 * 10**9))
+    monkeypatch.setattr("dataprune.data.content.SETTLED", -(10**9) * 3600)
+    jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    read = []
+    monkeypatch.setattr(index, "_readable", lambda encoded: read.append(encoded) or True)
+    (a / "train" / "dark" / "2.png").write_bytes((a / "train" / "dark" / "1.png").read_bytes())
+    (row,) = jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    assert len(read) == 1
+    assert "source" in built(row)
+
+
+def test_the_same_content_has_one_fingerprint_in_files_in_memory_and_in_parquet(jobs, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    a = pictures(tmp_path / "a")
+    (tmp_path / "p").mkdir()
+    for split in ("train", "test"):
+        files = [f for label in ("dark", "light") for f in sorted((a / split / label).iterdir())]
+        labels = [int(f.parent.name == "light") for f in files]
+        table = pa.table({"image": [f.read_bytes() for f in files], "label": labels})
+        pq.write_table(
+            table.replace_schema_metadata({"class_names": "dark,light"}), tmp_path / "p" / f"{split}.parquet"
+        )
+    words = [
+        [f"source.path={a}", "source.storage=files"],
+        [f"source.path={a}", "source.storage=memory"],
+        ["source=parquet", f"source.path={tmp_path / 'p'}"],
+    ]
+    rows = [jobs.run(*PICTURES, *more)[0] for more in words]
+    prints = {Examples(jobs.store / "index" / row["keys"]["source"], "train").fingerprint for row in rows}
+    assert len(prints) == 1
+    kept = jobs.store / "select" / rows[0]["keys"]["subset"] / "export" / "subset.npz"
+    Subset.load(kept, prints.pop())  # is not refused
+    assert rows[0]["config"]["source"]["content"] == rows[2]["config"]["source"]["content"]
+
+
+def test_declared_content_never_passes_for_content_that_was_read(jobs, tmp_path):
+    a = pictures(tmp_path / "a")
+    full, declared = (
+        jobs.run(*PICTURES, f"source.path={a}", "source.storage=files", f"source.content={how}")[0]
+        for how in ("full", "stat")
+    )
+    fingerprint = Examples(jobs.store / "index" / declared["keys"]["source"], "train").fingerprint
+    assert fingerprint.startswith("stat:")
+    assert digest(jobs, full) != digest(jobs, declared)
+
+
+def test_another_size_decodes_but_does_not_read_and_hash_again(jobs, tmp_path):
+    a = pictures(tmp_path / "a")
+    (one,) = jobs.run(*PICTURES, f"source.path={a}")
+    (two,) = jobs.run(*PICTURES, f"source.path={a}", "source.size=6")
+    assert "source" not in built(two)
+    assert "subset" not in built(two), "what is kept does not rest on pixels"
+    assert {"source_pixels", "model"} <= built(two)
+    assert one["identity"] != two["identity"]
+
+
+@pytest.mark.parametrize("storage", ["memory", "files"])
+def test_pictures_that_break_off_are_named_before_anything_is_trained(jobs, tmp_path, storage):
+    a = pictures(tmp_path / "a", suffix="jpg", n=8)
+    for i in range(6):
+        path = a / "train" / "light" / f"{i}.jpg"
+        path.write_bytes(path.read_bytes()[:-8])
+        Image.open(path).verify()  # which is what passes them
+    expected = r"6 unreadable images in train \(train/light/0\.jpg.*4\.jpg\).*remove or replace"
+    with pytest.raises(ConfigError, match=expected):
+        jobs.run(*PICTURES, f"source.path={a}", f"source.storage={storage}")
+    assert not list(jobs.store.glob("index/*"))
+
+
+def test_a_reader_without_files_is_asked_in_every_driver(jobs, mine):
+    text = """
+import numpy as np
+from dataprune.data.examples import Dataset, Split
+VALUE = {value}
+def read():
+    images = np.full((8, 8, 8, 1), VALUE, np.uint8); images[::2] = 9
+    labels = np.arange(8) % 2
+    return Dataset(["a", "b"], {{"train": Split(images, labels), "test": Split(images, labels)}})
+"""
+    mine(text.format(value=5))
+    config = jobs.config("method=random", "target=none")
+    config.source.reader = {"_target_": "my_own_code.read"}
+    from dataprune import pipeline
+
+    (one,) = pipeline.job(config)
+    mine(text.format(value=6))
+    (two,) = pipeline.job(config)
+    assert digest(jobs, one) != digest(jobs, two)
+
+
+SCORE = "def mine(labels):\n    {doc}\n    return {sign} labels.astype('float32')\n"
+
+
+def test_an_edited_score_scores_again_and_a_comment_does_not(jobs, mine):
+    words = ["method=forgetting", "target=none"]
+
+    def run():
+        config = jobs.config(*words)
+        config.method.score = {"_target_": "my_own_code.mine"}
+        from dataprune import pipeline
+
+        return pipeline.job(config)[0]
+
+    mine(SCORE.format(sign="", doc='"""Rank by label."""'))
+    one = run()
+    mine(SCORE.format(sign="", doc="# only a remark"))
+    two = run()
+    mine(SCORE.format(sign="-", doc=""))
+    three = run()
+    assert one["keys"] == two["keys"]
+    assert built(two) == set()
+    assert {"scores", "subset", "model"} <= built(three)
+    assert len({row["identity"] for row in (one, two, three)}) == 2, "rows of edited code are not averaged"
+
+
+NETWORK = """
+from torch import nn
+class Net(nn.Module):
+    num_features = 4
+    def __init__(self, in_channels, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 4, 3)
+    def forward(self, x):
+        return {how}(self.conv(x).mean((2, 3)))
+"""
+
+
+def test_an_edited_network_trains_again_also_where_it_is_transferred(jobs, mine):
+    def run():
+        config = jobs.config("method=random")
+        config.pretrain.model = {"_target_": "my_own_code.Net"}
+        from dataprune import pipeline
+
+        return pipeline.job(config)[0]
+
+    mine(NETWORK.format(how="nn.functional.relu"))
+    run()
+    mine(NETWORK.format(how="nn.functional.silu"))
+    assert {"model", "source_result", "adapted", "target_result"} <= built(run())
+
+
+def test_code_that_changes_while_a_job_waits_is_refused(jobs, mine, tmp_path):
+    from dataprune.config import RunConfig, ScoreConfig
+
+    mine("def mine(n):\n    return [1.0]\n")
+    config = ScoreConfig({"_target_": "my_own_code.mine"})
+    recipe = launch.recipe_of("score", config, {})
+    (tmp_path / "work" / "scratch").mkdir(parents=True)
+    launch.write_task(tmp_path / "work", recipe, config, {}, RunConfig())
+    mine("def mine(n):\n    return [2.0]\n")  # as a worker process would import it, an hour later
+    with pytest.raises(ConfigError, match=r"my_own_code\.mine.*has changed since"):
+        launch.run_task(tmp_path / "work")
+
+
+def test_a_network_that_a_store_brings_is_built_only_if_the_job_names_it(jobs):
+    (row,) = jobs.run("method=random")
+    path = jobs.store / "train" / row["keys"]["model"] / "network.json"
+    store = Store(jobs.store)
+    result = next(r for r in store.results() if r.key == row["keys"]["model"])
+    description = json.loads(path.read_text()) | {"model": {"_target_": "subprocess.Popen", "args": "x"}}
+    path.write_text(json.dumps(description))
+    from dataprune.pipeline import check_named
+
+    with pytest.raises(ConfigError, match=r"subprocess\.Popen.*this job's config names"):
+        check_named([result], {"dataprune.models.networks.cnn"})
+
+
+def test_what_the_environment_says_of_ranks_changes_nothing(jobs):
+    """A job inside torchrun, Slurm or another launcher trains on all examples."""
+    environment = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"}
+    environment |= {"SLURM_JOB_NAME": "train", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_ID": "7"}
+    words = ["method=random", "target=none", "baselines=none", "run.report=false", "run.threads=1"]
+    words += ["source.reader.per_class=6", "source.reader.test_per_class=2", "pretrain.epochs=1"]
+    digests = []
+    for name, more in (("plain", {}), ("inside", environment)):
+        (jobs.folder / name).mkdir()
+        jobs.command(*words, f"run.store={jobs.folder / name / 'store'}", **more)
+        (model,) = Store(jobs.folder / name / "store").root.glob("train/*/manifest.json")
+        digests.append(json.loads(model.read_text())["digest"])
+    assert digests[0] == digests[1]
+
+
+def test_a_manifest_tells_with_what_a_result_was_made(jobs):
+    (row,) = jobs.run("method=random", "run.threads=1", "run.accelerator=cpu")
+    manifest = json.loads((jobs.store / "train" / row["keys"]["model"] / "manifest.json").read_text())
+    assert {"torch", "numpy", "timm", "dataprune", "python"} <= manifest["versions"].keys()
+    assert manifest["device"].startswith("CPU")
+    assert (manifest["threads"], manifest["processes"], manifest["cuda"]) == (1, 1, None)
+    assert manifest["config"]["label_smoothing"] == 0.0, "defaults too"
+    assert manifest["run"]["threads"] == 1
+    assert "dataprune" in manifest["commits"]
+    assert 0 < manifest["device_s"] <= manifest["seconds"] + 0.1
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "manifest.json"])
+def test_every_byte_of_the_records_of_a_result_counts(jobs, name):
+    (row,) = jobs.run("method=random", "target=none")
+    path = jobs.store / "evaluate" / row["keys"]["source_result"] / name
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in rng.choice(len(whole), 60, replace=False):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1
+        if bytes(flipped).split() == whole.split():
+            continue  # white space for white space
+        path.write_bytes(bytes(flipped))
+        try:
+            same = json.loads(bytes(flipped)) == json.loads(whole)
+        except ValueError:
+            same = False
+        if not same:
+            with pytest.raises(DamagedResult, match=str(path.parent)):
+                jobs.run("method=random", "target=none")
+    path.write_bytes(whole)
+    jobs.run("method=random", "target=none")
+
+
+def test_a_row_that_was_changed_is_named(jobs):
+    (row,) = jobs.run("method=random", "target=none")
+    path = jobs.store / "rows" / f"{row['row']}.json"
+    path.write_text(path.read_text().replace('"source_top1": ', '"source_top1": 1'))
+    with pytest.raises(DamagedResult, match=path.name):
+        Store(jobs.store).rows()
+
+
+def test_methods_without_a_surrogate_have_one_row_whatever_the_surrogate(jobs):
+    names = set()
+    for words in ([], ["surrogate.epochs=2"], ["surrogate.seed=7"], ["signals.batch_size=64"]):
+        names |= {row["row"] for row in jobs.run("method=random", "baselines=none", *words)}
+    assert len(names) == 1
+    assert len(list(jobs.store.glob("rows/*.json"))) == 1
+
+
+def test_constants_recipes_and_surrogates_set_rows_apart_and_seeds_do_not(jobs):
+    base = ["method=forgetting", "target=none"]
+    rows = [
+        jobs.run(*base, *words)[0]
+        for words in (
+            [],
+            ["method.score.never_learned=zero"],
+            ["surrogate.epochs=4"],
+            ["pretrain.epochs=1"],
+            ["prune_ratio=0.6"],
+        )
+    ]
+    assert len({row["identity"] for row in rows[:4]}) == 4
+    assert rows[4]["identity"] == rows[0]["identity"], "the ratio is the axis"
+    (other,) = jobs.run(*base, "seed=3", "surrogate.seed=4")
+    assert other["identity"] == rows[0]["identity"]
+    assert other["seeds"] == {"surrogate.seed": 4, "pretrain.seed": 3}, "its selector draws nothing"
+
+
+def test_a_ready_model_cannot_stand_for_a_pruned_one(jobs):
+    (row,) = jobs.run("method=full", "target=none")
+    weights = jobs.store / "train" / row["keys"]["model"] / "model.pt"
+    words = ["target=none", f"pretrain.checkpoint={weights}"]
+    (adopted,) = jobs.run("method=full", *words)
+    assert adopted["metrics"] == row["metrics"]
+    assert adopted["identity"] != row["identity"]
+    with pytest.raises(ConfigError, match=r"pretrain\.checkpoint=.*method=random trains on a part.*pretrain\.subset"):
+        jobs.run("method=random", *words)
+
+
+def test_a_ready_model_with_its_subset_is_said_to_be_claimed(jobs):
+    (row,) = jobs.run("method=random", "target=none")
+    kept = jobs.store / "select" / row["keys"]["subset"] / "export" / "subset.npz"
+    weights = jobs.store / "train" / row["keys"]["model"] / "model.pt"
+    words = ["target=none", f"pretrain.checkpoint={weights}", f"pretrain.subset={kept}"]
+    (claimed,) = jobs.run("method=random", *words)
+    assert claimed["claimed"]
+    assert not row["claimed"]
+    with pytest.raises(
+        ConfigError, match=r"pretrain\.subset=.* of them kept here: expected the .* examples that random"
+    ):
+        jobs.run("method=random", *words, "seed=1")
+
+
+def test_more_surrogates_of_one_seed_are_none_of_the_next_seed(jobs):
+    rows = [jobs.run("method=el2n_runs", "target=none", "method.runs=2", f"surrogate.seed={s}")[0] for s in (0, 1)]
+    surrogates = [{key for role, key in row["keys"].items() if role.startswith("surrogate")} for row in rows]
+    assert len(surrogates[0]) == len(surrogates[1]) == 2
+    assert not surrogates[0] & surrogates[1]
