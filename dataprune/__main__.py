@@ -28,7 +28,7 @@ from dataprune import report
 from dataprune.config import Config, typed
 from dataprune.errors import ConfigError
 from dataprune.overrides import check_overrides
-from dataprune.store import DamagedResult
+from dataprune.store import DamagedResult, about_disk
 
 ConfigStore.instance().store(name="base_config", node=Config)
 
@@ -54,6 +54,10 @@ def job(composed: DictConfig) -> None:
         run(composed)
     except (ConfigError, DamagedResult, OmegaConfBaseException) as error:
         raise Refused(str(error)) from (error if os.environ.get("HYDRA_FULL_ERROR") else None)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError where a file cannot be written
+        if (refused := about_disk(error, composed.run.store)) is None:
+            raise
+        raise Refused(str(refused)) from (error if os.environ.get("HYDRA_FULL_ERROR") else None)
 
 
 def run(composed: DictConfig) -> None:

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 
 from dataprune.errors import ConfigError, Shown, first
-from dataprune.store import write_json
+from dataprune.store import create_array, write_json
 
 ROWS = {"p_true": np.float32, "margin": np.float32, "error": np.float32, "correct": np.bool_}
 
@@ -70,12 +70,12 @@ class Recorder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         for name, kind in ROWS.items():
-            array = np.lib.format.open_memmap(self.path / f"{name}.npy", "w+", kind, (self.epochs, self.n))
+            array = create_array(self.path / f"{name}.npy", kind, (self.epochs, self.n))
             if kind is np.float32:
                 array[:] = np.nan
         if self.n_classes:
             shape = (self.epochs, self.n, self.n_classes)
-            np.lib.format.open_memmap(self.path / "probabilities.npy", "w+", np.float16, shape)[:] = np.nan
+            create_array(self.path / "probabilities.npy", np.float16, shape)[:] = np.nan
         write_json(sidecar, header | {"unseen": {}})
 
     def update(

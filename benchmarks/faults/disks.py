@@ -8,7 +8,7 @@ from benchmarks.faults.jobs import TINY, Ended, Forks, Line, compare, digests, m
 
 JOB = [*TINY, "method=forgetting", "target=digits", "transfer.epochs=2"]
 PAGE = 4096  # in which tmpfs counts
-FULL = ("No space left", "disk is full", "no space")
+FULL = ("No space left", "is full")
 
 
 def full(folder: Path, forks: Forks, shares: list[float]) -> Line:

@@ -23,7 +23,7 @@ TINY = [
     "surrogate.model.width=4", "pretrain.model.width=4", "surrogate.epochs=3", "pretrain.epochs=2",
 ]  # fmt: skip
 # what makes each training one of two processes
-TWO = ["run.devices=2", "run.accelerator=cpu"]
+TWO = ["surrogate.processes=2", "pretrain.processes=2", "run.accelerator=cpu"]
 STAGES = ["index", "train", "adopt", "dynamics", "signals", "score", "select", "evaluate"]
 # imported once, before the processes of `Forks` are forked: a job then costs its own work, not ten seconds of imports
 PRELOADED = [

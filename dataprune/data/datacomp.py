@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dataprune.errors import ConfigError, Shown, first, shaped
+from dataprune.store import create_array
 
 UID = np.dtype([("f0", "<u8"), ("f1", "<u8")])  # what DataComp's resharder reads: both halves of the 32 hex digits
 COLUMNS = {"image": ["l14_img"], "text": ["l14_txt"], "image|text": ["l14_img", "l14_txt"]}
@@ -41,7 +42,7 @@ def read(
     width = sum(block.shape[1] for block in _embeddings(shards[0], features, sizes[0]))
     work.mkdir(parents=True, exist_ok=True)
     target = work / "features.npy"
-    kept = np.lib.format.open_memmap(target, "w+", np.float16, (sum(sizes), width))
+    kept = create_array(target, np.float16, (sum(sizes), width))
     uids, scores = np.empty(len(kept), UID), np.empty(len(kept), np.float32)
     start = 0
     for shard, size in zip(shards, sizes, strict=True):

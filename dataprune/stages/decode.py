@@ -18,6 +18,7 @@ from dataprune.data.examples import CHUNK, Examples
 from dataprune.data.images import decode
 from dataprune.errors import ConfigError, Shown
 from dataprune.progress import Bar
+from dataprune.store import create_array
 
 CONFIG = DecodeConfig
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # mean and std
@@ -61,7 +62,7 @@ def _decoded(config: DecodeConfig, examples: Examples, folder: Path, label: str)
             if images is None:
                 _fits_in_memory(n * pixels[0].size, f"{label}.storage")
                 folder.mkdir(exist_ok=True)
-                images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (n, *pixels[0].shape))
+                images = create_array(folder / "images.npy", np.uint8, (n, *pixels[0].shape))
             images[start : start + len(pixels)] = pixels
             bar.advance(len(pixels))
     assert images is not None

@@ -19,7 +19,7 @@ from dataprune.data.foreign_dynamics import Epoch, Found, check_recorder, epochs
 from dataprune.errors import ConfigError, Shown, first
 from dataprune.progress import track
 from dataprune.recorder import ROWS, quantities
-from dataprune.store import write_json
+from dataprune.store import create_array, write_json
 
 CONFIG = DynamicsConfig
 BLOCK = 8192  # examples whose outputs are in memory at a time: 33 MB in float32 for 1000 classes
@@ -69,7 +69,7 @@ def _taken_over(config: DynamicsConfig, examples: Examples, work: Path, label: s
 
 
 def _created(work: Path, name: str, kind: Any, *shape: int) -> np.memmap:
-    return np.lib.format.open_memmap(work / f"{name}.npy", "w+", kind, shape)
+    return create_array(work / f"{name}.npy", kind, shape)
 
 
 def _copied(found: Found, names: list[str], full: bool) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from dataprune.models.tally import GRADIENT, Tally
 from dataprune.progress import track
 from dataprune.scores.gradients import grand
 from dataprune.stages.frozen import clean_loader, device_of, load_network, outputs
+from dataprune.store import create_array
 
 CONFIG = SignalsConfig
 FROM_ONE_PASS = ("logits", "features")
@@ -34,10 +35,7 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
         raise ConfigError("signals.arrays", config.arrays, "some of " + ", ".join(FROM_ONE_PASS))
     n, at = len(examples), 0
     widths = {"features": network.head.in_features, "logits": network.head.out_features}
-    arrays = {
-        name: np.lib.format.open_memmap(work / f"{name}.npy", "w+", np.float32, (n, widths[name]))
-        for name in config.arrays
-    }
+    arrays = {name: create_array(work / f"{name}.npy", np.float32, (n, widths[name])) for name in config.arrays}
     for features, logits in outputs(network, examples, np.arange(n), config.batch_size, run, label, tally):
         both = {"features": features, "logits": logits}
         for name, array in arrays.items():

@@ -1,5 +1,6 @@
 """Results on disk by content; `python -m dataprune.store` keeps house."""
 
+from dataprune.store.disk import about_disk, create_array
 from dataprune.store.results import (
     DamagedResult,
     Recipe,
@@ -18,7 +19,9 @@ __all__ = [
     "Recipe",
     "Result",
     "Store",
+    "about_disk",
     "check_records",
+    "create_array",
     "describe",
     "fingerprint",
     "load",

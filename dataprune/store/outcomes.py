@@ -22,6 +22,7 @@ import numpy as np
 from filelock import FileLock
 
 from dataprune.errors import ConfigError, Shown, first
+from dataprune.store.disk import create_array
 from dataprune.store.results import write_json
 
 Schema = dict[str, str]  # key -> numpy dtype name
@@ -74,7 +75,7 @@ class OutcomeStore:
             arrays |= {key: (np.dtype(kind), (models, len(labels))) for key, kind in schema.items()}
             arrays |= {"completed": (np.bool_, (models,))}
             for name, (kind, shape) in arrays.items():
-                np.lib.format.open_memmap(root / f"{name}.npy", "w+", kind, shape).flush()
+                create_array(root / f"{name}.npy", kind, shape).flush()
             np.save(root / "labels.npy", np.asarray(labels, np.int64))
             write_json(root / "names.json", {"units": units, "targets": targets})
             write_json(root / "spec.json", spec)  # last: without it the next process makes everything anew
