@@ -8,6 +8,7 @@ from dataprune import __version__
 from dataprune.callables import parameters
 from dataprune.config import Config, TrainConfig, identity
 from dataprune.cost import COUNTED, cost
+from dataprune.launch import code_behind
 from dataprune.store import Result, fingerprint
 
 
@@ -113,16 +114,25 @@ def _origin(result: Result) -> dict[str, Any]:
 
 
 def _method(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
-    """The method without its name, with the code that scored, combined and selected."""
-    made = {name: value for name, value in _plain(cfg.method).items() if name not in ("name", "path")}
-    code: dict[str, str] = {}
-    for role, result in results.items():
-        if result.recipe["stage"] in ("score", "combine", "select"):
-            code |= result.recipe["code"]
-            if "files" in result.recipe["inputs"]:
-                made.setdefault("files", {})[role] = result.recipe["inputs"]["files"]
-    code.pop("dataprune.selectors.ranked.prefix", None)  # cuts a longer order: at some ratios of a line only
-    return made | ({"code": code} if code else {})
+    """The method without its name, with the code that scores, combines and selects, and the foreign files it reads.
+
+    The code of all its functions, also of those that it needs at some prune ratios only (a cut, a longer order).
+    """
+    method = cfg.method
+    made = {name: value for name, value in _plain(method).items() if name not in ("name", "path")}
+    if method.trains_on != "subset":
+        return made
+    functions = [
+        ("score", method.score),
+        ("score", method.cut.score if method.cut else None),
+        ("select", method.select),
+    ]
+    functions.append(("combine", {} if method.runs > 1 or cfg.others else None))
+    code = [code_behind(stage, {"function": function}) for stage, function in functions if function is not None]
+    files = {role: r.recipe["inputs"]["files"] for role, r in results.items() if r.recipe["stage"] == "score"
+             and "files" in r.recipe["inputs"]}  # fmt: skip
+    made |= {"code": {path: known for part in code for path, known in part.items()}}
+    return made | ({"files": files} if files else {})
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -363,6 +363,10 @@ def test_constants_recipes_and_surrogates_set_rows_apart_and_seeds_do_not(jobs):
     ]
     assert len({row["identity"] for row in rows[:4]}) == 4
     assert rows[4]["identity"] == rows[0]["identity"], "the ratio is the axis"
+    ccs = [jobs.run("method=ccs", "target=none", f"prune_ratio={ratio}")[0] for ratio in (0.5, 0.7)]
+    assert "cut" not in ccs[0]["keys"]
+    assert "cut" in ccs[1]["keys"]
+    assert ccs[0]["identity"] == ccs[1]["identity"], "also where a cut begins"
     (other,) = jobs.run(*base, "seed=3", "surrogate.seed=4")
     assert other["identity"] == rows[0]["identity"]
     assert other["seeds"] == {"surrogate.seed": 4, "pretrain.seed": 3}, "its selector draws nothing"
