@@ -320,9 +320,7 @@ def typed(composed: DictConfig) -> Config:
     assert isinstance(cfg, Config)
     check_ranges(cfg)
     cfg.prune_ratio = as_typed(cfg.prune_ratio)  # range(0.05,1,0.05) of a sweep gives 0.15000000000000002
-    for key, method in {"method": cfg.method, **{f"baselines.{k}": m for k, m in cfg.baselines.items()}}.items():
-        if method.cut is not None and method.trains_on == "subset":
-            fraction_at(method.cut.fraction, method.cut.by_prune_ratio, cfg.prune_ratio, f"{key}.cut.by_prune_ratio")
+    check_cuts(cfg)
     for role in ("surrogate", "pretrain", "transfer"):
         if (train := getattr(cfg, role)) is not None:
             check_train(train, role)
@@ -346,6 +344,13 @@ def typed(composed: DictConfig) -> Config:
         why = "without a target there are no halves" if cfg.target is None else "an influence store holds every target"
         raise ConfigError("evaluate.half", cfg.evaluate.half, f"all: {why}")
     return cfg
+
+
+def check_cuts(cfg: Config) -> None:
+    """Raise a ConfigError if a method's table of cuts says nothing for the job's prune ratio, or is no table."""
+    for key, method in {"method": cfg.method, **{f"baselines.{k}": m for k, m in cfg.baselines.items()}}.items():
+        if method.cut is not None and method.trains_on == "subset":
+            fraction_at(method.cut.fraction, method.cut.by_prune_ratio, cfg.prune_ratio, f"{key}.cut.by_prune_ratio")
 
 
 def check_names(cfg: Config) -> None:
