@@ -7,6 +7,7 @@ from dataprune.errors import ConfigError
 from dataprune.influence.__main__ import main
 from dataprune.influence.analysis import Experiment, strongest
 from dataprune.selectors.classes import random_halves
+from dataprune.store import load
 from dataprune.store.outcomes import OutcomeStore
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
@@ -106,8 +107,11 @@ def test_the_rows_of_a_counterfactual_count_what_the_models_took(jobs, tmp_path)
     path = f"method.path={tmp_path / 'out' / 'mean_influence.npy'}"
     (row,) = jobs.run("method=influence", path, "evaluate.half=second")
     spent = sum(r["cost"]["total_s"] for r in rows[:4]) + rows[5]["cost"]["total_s"]  # model 4 ran twice: its last time
-    assert row["cost"]["score_s"] == pytest.approx(spent, abs=0.05)
+    own = load(jobs.store / "score" / row["keys"]["scores"]).seconds
+    assert row["cost"]["score_s"] == pytest.approx(spent + own, abs=0.01)
     assert row["cost"]["surrogate_images"] == sum(r["cost"]["images_seen"] for r in rows[:5])
+    assert row["cost"]["unknown"] == [], "these are our own models"
+    assert row["cost"]["flops"] > 5 * rows[0]["cost"]["flops"]
 
 
 @pytest.mark.parametrize(
