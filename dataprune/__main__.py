@@ -25,7 +25,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dataprune import report
-from dataprune.config import Config, typed
+from dataprune.config import Config
+from dataprune.config_checks import typed
 from dataprune.errors import ConfigError
 from dataprune.overrides import check_overrides
 from dataprune.store import DamagedResult, about_disk

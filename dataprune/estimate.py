@@ -22,9 +22,10 @@ from dataprune.config import Config, SelectConfig, SignalsConfig, TrainConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
 from dataprune.launch import recipe_of
-from dataprune.pipeline import Stages, experiment, experiments
+from dataprune.pipeline import experiment, experiments
 from dataprune.rehearsal import made_up_arrays
 from dataprune.selectors.budget import budget
+from dataprune.stage_calls import Stages
 from dataprune.store import Result, Store, fingerprint
 
 log = logging.getLogger(__name__)

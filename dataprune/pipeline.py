@@ -5,17 +5,15 @@ train on what is left, transfer, measure. Every step is a stage: a function of a
 up in the store before anything is computed (launch.obtain), so a sweep computes nothing twice.
 """
 
-import json
 import logging
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataprune.callables import dotted_paths, is_ours, parameters
+from dataprune.callables import parameters
 from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
 from dataprune.collect import collect
 from dataprune.config import (
@@ -31,20 +29,20 @@ from dataprune.config import (
     TrainConfig,
 )
 from dataprune.cost import cost_file
-from dataprune.data.content import stamp
 from dataprune.data.examples import Examples
 from dataprune.data.foreign_dynamics import digest, look
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
-from dataprune.launch import Follow, obtain, recipe_of
+from dataprune.launch import Follow
 from dataprune.network_checks import check_networks
 from dataprune.ratios import around, fraction_at
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
+from dataprune.stage_calls import Stages, Stamps
 from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.select import FILLED
-from dataprune.store import Result, Store, fingerprint
+from dataprune.store import Result, Store
 from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
 from dataprune.subset import Subset
@@ -52,8 +50,6 @@ from dataprune.subset import Subset
 log = logging.getLogger(__name__)
 BY_RATIO = "method.cut.by_prune_ratio"
 PREFIX = {"_target_": "dataprune.selectors.ranked.prefix"}
-
-Stamps = dict[str, str]  # of the data sets that a driver has looked at
 
 
 def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None) -> list[dict[str, Any]]:
@@ -100,7 +96,7 @@ def experiments(cfg: Config) -> list[tuple[str, Config]]:
     ]
 
 
-def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
+def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
     method = cfg.method
     source, target, others = indexed(cfg, stage)
@@ -142,7 +138,7 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     return row_of(cfg, stage.results, stage.built)
 
 
-def indexed(cfg: Config, stage: "Stages") -> tuple[Data, Data | None, dict[str, Data]]:
+def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Data]]:
     """The source, the target and the other targets by name, indexed and found fit for the experiment."""
     source = stage.data(cfg.source, "source")
     target = stage.data(cfg.target, "target") if cfg.target else None
@@ -151,7 +147,7 @@ def indexed(cfg: Config, stage: "Stages") -> tuple[Data, Data | None, dict[str, 
     return source, target, others
 
 
-def look_at_data(stage: "Stages", cfg: Config, known: dict[str, Data | None], run: str = "") -> dict[str, Result]:
+def look_at_data(stage: Stages, cfg: Config, known: dict[str, Data | None], run: str = "") -> dict[str, Result]:
     """What the surrogate tells of the data, as far as the method asks for it: dynamics and signals, by role.
 
     run: what the roles end in where there are several surrogates.
@@ -176,76 +172,6 @@ def look_at_data(stage: "Stages", cfg: Config, known: dict[str, Data | None], ru
             config = replace(cfg.signals, arrays=["grad_norm"]) if role == "gradients" else cfg.signals
             seen[role] = stage("signals", config, f"{role}{run}", model=surrogate, **looked_at.inputs)
     return seen
-
-
-class Stages:
-    """Calls stages and remembers their results by role: what the row tells of keys, metrics and cost.
-
-    `follow` is told roles with `prefix` before them: those of a baseline must not mix with the method's own.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        cfg: Config,
-        follow: Follow | None,
-        prefix: str = "",
-        stamps: Stamps | None = None,
-        running: RunningJob | None = None,
-    ) -> None:
-        self.store, self.run, self.running, self.stamps = store, cfg.run, running, {} if stamps is None else stamps
-        self.named = set(dotted_paths(asdict(cfg)))
-        self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
-        self.results: dict[str, Result] = {}
-        self.built: set[str] = set()
-        self.before_training: Callable[[], None] | None = None  # called once, if anything is to be trained or adopted
-
-    def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
-        """The result of stage `name` with this config and those of the inputs that are not None.
-
-        A string among the inputs is the digest of something outside the store.
-        """
-        there = {key: value for key, value in inputs.items() if value is not None}
-        recipe = recipe_of(name, config, there)
-        results = {key: value for key, value in there.items() if isinstance(value, Result)}
-        check_named(results.values(), self.named)
-        if (asked_before := self.results.get(role)) is not None and asked_before.key == recipe.key:
-            return asked_before
-        if self.running is not None:
-            self.running.note(name, recipe.key)  # before it is looked up: from here on no house-keeping takes it away
-        if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
-            check, self.before_training = self.before_training, None
-            check()
-        result, built = obtain(self.store, recipe, config, results, self.run, role=role, follow=self.follow)
-        self.results[role] = result
-        if built:
-            self.built.add(role)
-        return result
-
-    def data(self, config: DataConfig, role: str) -> Data:
-        """An indexed and decoded data set. Its files are looked at once a driver."""
-        seen = fingerprint(asdict(config.table))
-        if seen not in self.stamps:
-            self.stamps[seen] = stamp(config.table, role)
-        table = self("index", config.table, role, files=self.stamps[seen])
-        kind, _, name = role.partition(".")
-        return Data(
-            table, self("decode", config.pixels, ".".join(filter(None, [f"{kind}_pixels", name])), examples=table)
-        )
-
-
-def check_named(inputs: Iterable[Result], named: set[str]) -> None:
-    """Raise a ConfigError where a result that comes in holds a network that this job does not name itself.
-
-    A stage builds what network.json says. Who can write into a shared store must not run code as everybody who reads
-    from it: a job builds networks of this package, and those that its own config names.
-    """
-    for result in inputs:
-        if result.has("network.json"):
-            strange = [p for p in dotted_paths(json.loads((result / "network.json").read_text())) if not is_ours(p)]
-            for path in set(strange) - named:
-                expected = f"a network that this job's config names too; it stands in {result.path}"
-                raise ConfigError("model._target_", path, expected)
 
 
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 import dataprune.__main__ as entry
 from dataprune import checks
 from dataprune.checks import check_functions
-from dataprune.config import typed
+from dataprune.config_checks import typed
 
 CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder"}  # readers

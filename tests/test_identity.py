@@ -277,7 +277,7 @@ def test_a_network_that_a_store_brings_is_built_only_if_the_job_names_it(jobs):
     result = next(r for r in store.results() if r.key == row["keys"]["model"])
     description = json.loads(path.read_text()) | {"model": {"_target_": "subprocess.Popen", "args": "x"}}
     path.write_text(json.dumps(description))
-    from dataprune.pipeline import check_named
+    from dataprune.stage_calls import check_named
 
     with pytest.raises(ConfigError, match=r"subprocess\.Popen.*this job's config names"):
         check_named([result], {"dataprune.models.networks.cnn"})

@@ -14,7 +14,8 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from dataprune.callables import check_target, parameters
-from dataprune.config import MethodConfig, SelectConfig, check_ranges
+from dataprune.config import MethodConfig, SelectConfig
+from dataprune.config_checks import check_ranges
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
 from dataprune.ratios import as_typed, fraction_at

@@ -1,0 +1,87 @@
+"""Call stages for one experiment: each looked up before it is built, its result remembered by its role."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from dataprune.callables import dotted_paths, is_ours
+from dataprune.config import Config, DataConfig
+from dataprune.data.content import stamp
+from dataprune.dataset import Data
+from dataprune.errors import ConfigError
+from dataprune.launch import Follow, obtain, recipe_of
+from dataprune.store import Result, Store, fingerprint
+from dataprune.store.jobs import RunningJob
+
+Stamps = dict[str, str]  # of the data sets that a driver has looked at
+
+
+class Stages:
+    """Calls stages and remembers their results by role: what the row tells of keys, metrics and cost.
+
+    `follow` is told roles with `prefix` before them: those of a baseline must not mix with the method's own.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cfg: Config,
+        follow: Follow | None,
+        prefix: str = "",
+        stamps: Stamps | None = None,
+        running: RunningJob | None = None,
+    ) -> None:
+        self.store, self.run, self.running, self.stamps = store, cfg.run, running, {} if stamps is None else stamps
+        self.named = set(dotted_paths(asdict(cfg)))
+        self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
+        self.results: dict[str, Result] = {}
+        self.built: set[str] = set()
+        self.before_training: Callable[[], None] | None = None  # called once, if anything is to be trained or adopted
+
+    def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
+        """The result of stage `name` with this config and those of the inputs that are not None.
+
+        A string among the inputs is the digest of something outside the store.
+        """
+        there = {key: value for key, value in inputs.items() if value is not None}
+        recipe = recipe_of(name, config, there)
+        results = {key: value for key, value in there.items() if isinstance(value, Result)}
+        check_named(results.values(), self.named)
+        if (asked_before := self.results.get(role)) is not None and asked_before.key == recipe.key:
+            return asked_before
+        if self.running is not None:
+            self.running.note(name, recipe.key)  # before it is looked up: from here on no house-keeping takes it away
+        if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
+            check, self.before_training = self.before_training, None
+            check()
+        result, built = obtain(self.store, recipe, config, results, self.run, role=role, follow=self.follow)
+        self.results[role] = result
+        if built:
+            self.built.add(role)
+        return result
+
+    def data(self, config: DataConfig, role: str) -> Data:
+        """An indexed and decoded data set. Its files are looked at once a driver."""
+        seen = fingerprint(asdict(config.table))
+        if seen not in self.stamps:
+            self.stamps[seen] = stamp(config.table, role)
+        table = self("index", config.table, role, files=self.stamps[seen])
+        kind, _, name = role.partition(".")
+        return Data(
+            table, self("decode", config.pixels, ".".join(filter(None, [f"{kind}_pixels", name])), examples=table)
+        )
+
+
+def check_named(inputs: Iterable[Result], named: set[str]) -> None:
+    """Raise a ConfigError where a result that comes in holds a network that this job does not name itself.
+
+    A stage builds what network.json says. Who can write into a shared store must not run code as everybody who reads
+    from it: a job builds networks of this package, and those that its own config names.
+    """
+    for result in inputs:
+        if result.has("network.json"):
+            strange = [p for p in dotted_paths(json.loads((result / "network.json").read_text())) if not is_ours(p)]
+            for path in set(strange) - named:
+                expected = f"a network that this job's config names too; it stands in {result.path}"
+                raise ConfigError("model._target_", path, expected)
