@@ -190,6 +190,7 @@ class Following:
 def main(work: Path) -> None:
     """What each worker process runs; process 0 leaves the answer."""
     end_with_driver()
+    sys.path.append(os.getcwd())  # where a user's own modules are
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     import torch  # only workers need it here
     import torch.distributed as dist

@@ -65,8 +65,10 @@ def run_in_processes(work: Path, processes: int, threads: int | None) -> Any:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += [f"--log-dir={logs}", "--tee=3", "-m", "dataprune.launch", str(work)]
     environment = {k: v for k, v in os.environ.items() if not of_others(k)}
-    # the current folder is where a user's own modules are
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), environment.get("PYTHONPATH")]))
+    # a user's modules are in the current folder, where a random.py must not stand before the library's own
+    home = str(Path(__file__).resolve().parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), home]))
+    environment["PYTHONSAFEPATH"] = "1"
     environment.setdefault("OMP_NUM_THREADS", str(threads or max(1, (os.cpu_count() or 1) // processes)))
     with _alive() as pipe:
         code = subprocess.run(command, env=environment | {ALIVE: str(pipe)}).returncode
