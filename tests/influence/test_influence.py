@@ -7,6 +7,7 @@ from dataprune.errors import ConfigError
 from dataprune.influence.__main__ import main
 from dataprune.influence.analysis import Experiment, strongest
 from dataprune.selectors.classes import random_halves
+from dataprune.store import load
 from dataprune.store.outcomes import OutcomeStore
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
@@ -75,7 +76,8 @@ def test_the_estimates_find_what_was_put_in(store):
     assert [i for i, _, _ in strongest(mean, error, 1)] == [0, 5]
     counts, correlations = experiment.stability()
     assert counts[-1] == 200
-    assert correlations[-1] > 0.7
+    # at least that, if the first and the last are the same in both halves: the order of the four between is luck
+    assert correlations[-1] >= 0.43
     predicted, measured = experiment.extrapolation(1.0)
     assert np.corrcoef(predicted, measured)[0, 1] > 0.95
 
@@ -106,7 +108,9 @@ def test_the_rows_of_a_counterfactual_count_what_the_models_took(jobs, tmp_path)
     path = f"method.path={tmp_path / 'out' / 'mean_influence.npy'}"
     (row,) = jobs.run("method=influence", path, "evaluate.half=second")
     spent = sum(r["cost"]["total_s"] for r in rows[:4]) + rows[5]["cost"]["total_s"]  # model 4 ran twice: its last time
-    assert row["cost"]["score_s"] == pytest.approx(spent, abs=0.05)
+    own = load(jobs.store / "score" / row["keys"]["scores"]).seconds
+    assert own < 0.5
+    assert row["cost"]["score_s"] == pytest.approx(spent + own, abs=0.002)
     assert row["cost"]["surrogate_images"] == sum(r["cost"]["images_seen"] for r in rows[:5])
 
 
