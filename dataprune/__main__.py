@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dataprune import report
 from dataprune.config import Config, typed
 from dataprune.errors import ConfigError
+from dataprune.overrides import check_overrides
 from dataprune.store import DamagedResult, about_disk
 
 ConfigStore.instance().store(name="base_config", node=Config)
@@ -65,12 +66,13 @@ def run(composed: DictConfig) -> None:
     from dataprune import pipeline  # after the check: the stages pull in what they need
     from dataprune.tracking import Tracker
 
+    job_config = HydraConfig.get()
+    check_overrides(cfg, job_config.overrides.task)
     if cfg.run.estimate:
         from dataprune.estimate import estimate
 
         pipeline.check_functions(cfg)
         return estimate(cfg)
-    job_config = HydraConfig.get()
     sweep = Path(job_config.sweep.dir if job_config.mode == RunMode.MULTIRUN else job_config.runtime.output_dir).name
     with Tracker(cfg, Path(job_config.runtime.output_dir), sweep) as tracker:
         tracker.finish(pipeline.job(cfg, tracker.follow, STAMPS))

@@ -88,6 +88,8 @@ def _spec(module: str) -> ModuleSpec | None:
     """Where a module would be imported from, found without importing its parents; None = nowhere."""
     search: list[str] | None = None
     spec, name = None, ""
+    if not all(module.split(".")):
+        return None
     for part in module.split("."):
         if spec is not None and search is None:  # finders would look for a part of a plain module on sys.path
             return None

@@ -23,6 +23,7 @@ from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
 from dataprune.launch import recipe_of
 from dataprune.pipeline import Stages, experiment, experiments
+from dataprune.rehearsal import made_up_arrays
 from dataprune.selectors.budget import budget
 from dataprune.store import Result, Store, fingerprint
 
@@ -186,7 +187,7 @@ def _selection_seconds(frozen: tuple, n: int, width: int, classes: int) -> float
         return 0.0
     rng, took = np.random.default_rng(0), []
     for m in (500, 1000, 2000):  # the first one only compiles
-        made_up = _made_up(rng, m, width, classes)
+        made_up = made_up_arrays(m, classes, 3, width) | {"scores": rng.random(m).astype(np.float32)}
         arrays = {name: made_up[array] for name, array in _wanted(config).items()}
         start = time.perf_counter()
         select(config, m, made_up["labels"], arrays, made_up["scores"], made_up["scores"])
@@ -200,25 +201,6 @@ def _wanted(config: SelectConfig) -> dict[str, str]:
     from dataprune.stages.select import FILLED, KEY
 
     return wanted(config.function, config.arrays, KEY, FILLED)
-
-
-def _made_up(rng: np.random.Generator, m: int, width: int, classes: int) -> dict[str, np.ndarray]:
-    """Random arrays under every name that a selector may ask for."""
-    probabilities = rng.dirichlet(np.ones(classes), m).astype(np.float32)
-    features = rng.normal(size=(m, width)).astype(np.float32)
-    return {
-        "labels": np.arange(m) % classes,
-        "source_labels": np.arange(m) % classes,
-        "scores": rng.random(m).astype(np.float32),
-        "doubt": rng.random(m).astype(np.float32),
-        "p_mean": rng.random(m).astype(np.float32),
-        "probabilities": probabilities,
-        "residuals": probabilities,
-        "logits": np.log(probabilities + 1e-6),
-        "features": features,
-        "embeddings": features,
-        "source_features": features,
-    }
 
 
 def _arrays(config: Any) -> list[str]:

@@ -66,12 +66,16 @@ def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None)
     store = Store(cfg.run.store, cfg.run.verify)
     rows = []
     with RunningJob(store.root) as running:
+        started = []
         for name, single in experiments(cfg):
+            prefix = "" if name == "method" else f"{name}."
+            started.append((name, single, Stages(store, single, follow, prefix, stamps, running)))
+            indexed(single, started[-1][2])  # what the data show to be wrong is told before anything is trained
+        for name, single, stage in started:
             towards = f" -> {single.target.name}" if single.target else ""
             ratio, seed = single.prune_ratio, cfg.seed
             log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, ratio, towards, seed)
-            prefix = "" if name == "method" else f"{name}."
-            row = experiment(single, Stages(store, single, follow, prefix, stamps, running))
+            row = experiment(single, stage)
             store.write_row(row_name(row), row)
             rows.append(row | {"row": row_name(row)})
         if cfg.run.influence.store is not None:
@@ -99,10 +103,7 @@ def experiments(cfg: Config) -> list[tuple[str, Config]]:
 def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
     method = cfg.method
-    source = stage.data(cfg.source, "source")
-    target = stage.data(cfg.target, "target") if cfg.target else None
-    others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
-    check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
+    source, target, others = indexed(cfg, stage)
     asked = inputs_asked_for(method) if prunes(cfg) else set()
     stage.before_training = lambda: check_networks(cfg, asked, source, target)
 
@@ -139,6 +140,15 @@ def experiment(cfg: Config, stage: "Stages") -> dict[str, Any]:
         adapted = train(stage, transferring(cfg), "adapted", target, init=model)
         stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs)
     return row_of(cfg, stage.results, stage.built)
+
+
+def indexed(cfg: Config, stage: "Stages") -> tuple[Data, Data | None, dict[str, Data]]:
+    """The source, the target and the other targets by name, indexed and found fit for the experiment."""
+    source = stage.data(cfg.source, "source")
+    target = stage.data(cfg.target, "target") if cfg.target else None
+    others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
+    check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
+    return source, target, others
 
 
 def look_at_data(stage: "Stages", cfg: Config, known: dict[str, Data | None], run: str = "") -> dict[str, Result]:
@@ -199,6 +209,8 @@ class Stages:
         recipe = recipe_of(name, config, there)
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
         check_named(results.values(), self.named)
+        if (asked_before := self.results.get(role)) is not None and asked_before.key == recipe.key:
+            return asked_before
         if self.running is not None:
             self.running.note(name, recipe.key)  # before it is looked up: from here on no house-keeping takes it away
         if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:

@@ -73,15 +73,15 @@ def _call(plain: str, key: str, level: str, epochs: int, prune_ratio: float) -> 
             raise ConfigError(f"{key}.{name}", constants[name], f"a value that the function takes ({error})") from None
 
 
-def made_up_arrays(n: int, classes: int, epochs: int) -> dict[str, Any]:
+def made_up_arrays(n: int, classes: int, epochs: int, width: int = WIDTH) -> dict[str, Any]:
     """Return an array for each name that a method may ask for, with what such an array may hold.
 
-    Of n examples of `classes` classes, features of width WIDTH, dynamics of `epochs` epochs.
+    Of n examples of `classes` classes, features of `width` numbers, dynamics of `epochs` epochs.
     """
     rng = np.random.default_rng(0)
     labels = np.arange(n) % classes
     probabilities = rng.dirichlet(np.ones(classes), n).astype(np.float32)
-    features = rng.normal(size=(n, WIDTH)).astype(np.float32)
+    features = rng.normal(size=(n, width)).astype(np.float32)
     by_epoch = rng.dirichlet(np.ones(classes), (epochs, n)).astype(np.float32)
     p_true = np.take_along_axis(by_epoch, np.broadcast_to(labels[None, :, None], (epochs, n, 1)), 2)[..., 0]
     ones = rng.random(n).astype(np.float32)

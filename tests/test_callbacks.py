@@ -8,13 +8,12 @@ import pytorch_lightning as pl
 import torch
 
 from dataprune import callbacks, progress
-from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
+from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import MemoryLoader
 from dataprune.data.order import Order
 from dataprune.models.classifier import Classifier
 from dataprune.models.networks import Network, cnn
-from dataprune.models.tally import FORWARD, STEP
 from dataprune.recorder import Recorder, quantities
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's about workers and log intervals
@@ -23,7 +22,7 @@ N, CLASSES = 20, 3
 
 @pytest.fixture
 def examples(tmp_path):
-    """Twenty random grey pictures of three classes, train and test alike, as index and decode leave them."""
+    """Twenty random grey pictures of three classes, train and test alike, as index and decode leave them (here together)."""
     rng = np.random.default_rng(0)
     (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))
     for split in ("train", "test"):
@@ -229,52 +228,6 @@ def test_who_reads_the_checkpoint_reads_a_whole_one(examples, tmp_path):
         fit(classifier(), loader_of(examples), 1, KeepLast(path))
         assert reader.read() == b"the one before", "replaced, not written over"
     assert torch.load(path, weights_only=True)["epochs"] == 1
-
-
-# SumImages
-
-
-SHAPE = (1, 8, 8)
-
-
-def test_steps_and_clean_passes_are_counted_each_example_once(examples, tmp_path):
-    """Twenty examples in batches of eight: the last has four."""
-    recording = RecordDynamics(Recorder(tmp_path / "dynamics", N, 5), loader_of(examples, 16, shuffle=False))
-    history = History(tmp_path / "history.jsonl", 5, loader_of(Examples(examples.folder, "test"), shuffle=False), 2)
-    module = fit(classifier(), loader_of(examples), 5, recording, history, SumImages())
-    assert module.tally.counts == {(STEP, SHAPE): 5 * N, (FORWARD, SHAPE): 5 * N + 3 * N}
-
-
-class DiesIn(pl.Callback):
-    """Stops the program in the middle of an epoch."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if pl_module.epoch == self.epoch and batch_idx == 1:
-            raise KeyboardInterrupt
-
-
-def test_an_epoch_that_a_kill_cut_short_counts_once(examples, tmp_path):
-    def callbacks():
-        history = History(tmp_path / "history.jsonl", 4, loader_of(examples, shuffle=False), 1)
-        return history, SumImages(), KeepLast(tmp_path / "last.ckpt", 0)
-
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        fit(classifier(), loader_of(examples), 4, *callbacks(), DiesIn(2))
-    module, loader = classifier(), loader_of(examples)
-    module.go_on_from(torch.load(tmp_path / "last.ckpt", weights_only=True))
-    assert module.tally.counts == {(STEP, SHAPE): 2 * N, (FORWARD, SHAPE): 2 * N}
-    loader.epochs_done = module.epochs_done
-    fit(module, loader, 2, *callbacks())
-    assert module.tally.counts == {(STEP, SHAPE): 4 * N, (FORWARD, SHAPE): 4 * N}
-
-
-def test_one_process_counts_its_share_alone_without_fillers(examples):
-    """Of twenty in batches of three, process 2 of 3 has one in each of six, and only a repeat in the last."""
-    module = fit(classifier(), loader_of(examples, 3, rank=2, world=3), 1, SumImages())
-    assert module.tally.seen == 6
 
 
 # Progress

@@ -33,6 +33,19 @@ MISTAKES = [
         "source.path='empty': expected a folder with data in it; this one is empty",
     ),
     (["method=nope"], "Could not find 'method/nope'"),
+    (
+        ["train@transfer=finetune", "target=none"],
+        "train@transfer='finetune': expected no transfer recipe beside target=n",
+    ),
+    (
+        ["target=[digits,glyphs]"],
+        "target=[digits,glyphs]: expected one option; one subset for several targets: target=digits "
+        "+target@others.glyphs=glyphs",
+    ),
+    (
+        ["method=[random,forgetting]"],
+        "expected one option; a job for each of them: --multirun method=random,for",
+    ),
 ]
 
 
@@ -58,7 +71,7 @@ def test_help_and_config_do_not_import_torch(jobs):
 @pytest.mark.parametrize(("words", "message"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_a_mistake_is_one_line_and_a_failure(jobs, words, message):
     (jobs.folder / "empty").mkdir()
-    own_data = any(word in ("target=none", "source=parquet", "source=folder") for word in words)
+    own_data = any(word.startswith(("target=", "source=")) for word in words)
     tiny = [] if own_data else TINY
     ran = jobs.command(*tiny, *words, check=False)
     assert ran.returncode != 0

@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import dataprune.__main__ as entry
+from dataprune import checks
 from dataprune.checks import check_functions
 from dataprune.config import typed
 
@@ -15,7 +16,9 @@ FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "
 
 
 @pytest.fixture(autouse=True)
-def searchpath(monkeypatch, tmp_path):
+def machine(monkeypatch, tmp_path):
+    """And a machine that serves every recipe: some train in float16, which only GPUs can."""
+    monkeypatch.setattr(checks, "on_gpu", lambda cfg: True)
     monkeypatch.setenv("DATAPRUNE_ROOT", str(entry.here("multirun_templates").parent))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.parquet").touch()

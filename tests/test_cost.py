@@ -193,7 +193,8 @@ def test_each_word_of_a_cost_file_stands_where_the_other_is_missing():
 def test_what_a_row_tells_is_unknown_again_where_the_row_is():
     whole = cost({"model": train()}, set())
     assert spent(result("score", elsewhere=as_told(whole))).known
-    part = cost({"model": train(), "scores": result("score", elsewhere={"seconds": 1, "images": 1})}, set())
+    part = cost({"model": train(), "scores": result("score", elsewhere={"images": 1, "flops": 1})}, set())
+    assert part["flops"] == 101
     assert not spent(result("score", elsewhere=as_told(part))).known
 
 
@@ -277,10 +278,9 @@ def test_foreign_work_is_unknown_and_with_a_cost_file_known(jobs, foreign):
     assert told["keys"][role] != silent["keys"][role], "its content is part of the recipe"
     assert told["keys"]["model"] == silent["keys"]["model"], "and changes no model"
     (folder / "cost.json").write_text('{"hours": 3}')
-    (jobs.store / "rows").rename(jobs.folder / "rows")
     with pytest.raises(ConfigError, match=r"cost\.json' with hours=3"):
-        jobs.run(*words, *SHORT)
-    assert not (jobs.store / "rows").exists()
+        jobs.run(*words, *SHORT, f"run.store={jobs.folder / 'fresh'}")
+    assert not (jobs.folder / "fresh").exists(), "it is told before anything is built"
 
 
 PRETRAINED = """

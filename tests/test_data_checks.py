@@ -127,6 +127,18 @@ def test_the_check_of_networks_draws_no_random_numbers(jobs):
     assert torch.equal(torch.rand(4), expected)
 
 
+def test_a_mistake_of_a_baseline_is_told_before_the_method_trains(jobs):
+    """Two classes of 62 are enough for the method; so few examples do not suffice for the random ones beside it."""
+    words = ["method=random_classes", "prune_ratio=0.97", "baselines=standard"]
+    refused(jobs, r"^prune_ratio=0\.97: expected 0\.8333 or less", *words)
+
+
+def test_a_mistake_of_another_target_is_told_before_the_first_one_is_served(jobs, folder):
+    words = ["+target@others.big=folder", f"others.big.path={folder('big', *'abcdefghijkl', side=8)}"]
+    words += ["source=folder", f"source.path={folder('source', *'abcdefghijk', side=8)}", "others.big.name=big"]
+    refused(jobs, "fresh: 11 outputs for the 12 classes", "method=random", "transfer.head=reuse", *words)
+
+
 def test_a_recipe_says_nothing_of_its_images_where_it_does_not_change_them():
     from dataprune.checks import check_images
 

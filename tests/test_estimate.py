@@ -19,7 +19,7 @@ def roles(printed):
 def test_the_plan_is_what_a_run_builds(jobs, capsys):
     planning.estimate(jobs.config("method=d2_graph", "surrogate.epochs=8"))
     planned = roles(capsys.readouterr().out)
-    assert {p.name for p in jobs.store.iterdir()} <= {"index", "locks", "work"}, "nothing is trained"
+    assert {p.name for p in jobs.store.iterdir()} <= {"index", "locks", "recipes", "work"}, "nothing is trained"
     (row,) = jobs.run("method=d2_graph", "surrogate.epochs=8")
     assert set(planned) == set(row["keys"]) - {"source", "target"}
 
@@ -39,6 +39,22 @@ def test_a_stage_that_two_jobs_want_counts_once(jobs, capsys):
     printed = capsys.readouterr().out
     assert "surrogate" not in roles(printed)
     assert "earlier jobs: 1" in printed
+
+
+SELECTOR = """
+import numpy as np
+
+def pick(scores, budget, names, p_true, target_features, grad_norm):
+    assert len(names) == len(scores) == p_true.shape[1] == len(grad_norm)
+    return np.argsort(-scores)[:budget]
+"""
+
+
+def test_a_selector_may_ask_for_any_array(jobs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_estimated.py").write_text(SELECTOR)
+    monkeypatch.syspath_prepend(tmp_path)
+    planning.estimate(jobs.config("method=forgetting", "method.select._target_=my_estimated.pick", "method.arrays={}"))
+    assert "subset" in roles(capsys.readouterr().out)
 
 
 def test_a_disk_that_is_too_small_is_an_error(jobs, monkeypatch):

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from dataprune.data.datacomp import read_uids
+from dataprune.data.examples import Examples
 from dataprune.select.__main__ import main
 from dataprune.selectors.coverage import k_center
 from dataprune.selectors.graph import message_passing, message_passing_per_class
 from dataprune.selectors.ranked import drop_hardest, per_class, top
 from dataprune.selectors.strata import stratified
-from dataprune.store import load
+from dataprune.streams import stream
 from dataprune.subset import Subset
 
 N = 120
@@ -73,7 +74,7 @@ def test_ccs_cuts_by_its_own_score_unless_told_otherwise(arrays, capsys):
     for words, cut in (([], 0.3), (["--cut", "0"], 0.0), (["--cut", "0.5"], 0.5)):
         subset = select("scores.npy", "--method", "ccs", "--prune-ratio", 0.9, "--seed", 3, *words)
         pool = drop_hardest(arrays["scores"], cut)
-        picks = stratified(arrays["scores"][pool], 12, np.random.default_rng(3))
+        picks = stratified(arrays["scores"][pool], 12, stream(3, "select"))
         assert subset.ids.tolist() == pool[picks].tolist()
         assert ("the hardest" in capsys.readouterr().out) == (cut > 0)
 
@@ -221,7 +222,7 @@ def test_it_selects_what_a_job_selects(jobs, monkeypatch, capsys):
     words = [f"signals/{keys['signals']}/features.npy", f"score/{keys['scores']}/scores.npy", "--method", "d2"]
     words += ["--prune-ratio", "0.7", "--cut-scores", f"score/{keys['cut']}/scores.npy"]
     mine = select(*words, "--index", f"index/{keys['source']}")
-    fingerprint = load(jobs.store / "index" / keys["source"]).digest
+    fingerprint = Examples(jobs.store / "index" / keys["source"], "train").fingerprint
     theirs = Subset.load(f"select/{keys['subset']}/export/subset.npz", fingerprint)
     assert mine.ids.tolist() == theirs.ids.tolist()
     assert (mine.fingerprint, mine.header) == (fingerprint, theirs.header)

@@ -3,23 +3,37 @@
 A pickle is a program: it names functions and calls them while it is loaded. This reader gives such names only to
 tensors, numpy arrays and plain containers, each of which it builds by its own means: numpy's constructors believe the
 state that the file gives them, and a forged dtype makes pointers of its bytes. Any other name is refused.
+
+A small file cannot fill the memory either: what it makes is counted while it is read (a text that it turns into bytes
+a thousand times, a number of zeros, places in a memo that it never fills), and what its lists stand for when each
+mention of a shared one counts (ten lists, each of ten times the next).
 """
 
 import collections
 import io
+import mmap
+import os
 import pickle
+import pickletools
 import re
+import sys
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from dataprune.errors import ConfigError
 
 TORCH = 0x1950A86A20F9469CFC6C  # what torch.save began its files with before they were zip archives
+OLD_PICKLES = 5  # in such a file: this number, a version, the machine, what was saved, names of the storages
+ALLOCATES = "bytearray"  # the one function of those that torch allows which takes a number of bytes
 ONLY = "a pickle with only tensors and plain containers"
+ROOM = 64  # bytes, or numbers, that a byte of the file may become: a small number takes 32 in Python
+LEAST = 2**20  # and so many in any case
+SIMPLE = {int, float, str, bool, bytes, type(None)}
 
 
 def load(path: Path | str, key: str) -> Any:
@@ -28,15 +42,22 @@ def load(path: Path | str, key: str) -> Any:
     Raises a ConfigError for `key` when the file wants anything else, which is named and never run, or is damaged.
     """
     try:
+        room = LEAST + ROOM * os.stat(path).st_size
         with open(path, "rb") as file:
-            if file.read(2) != b"PK":
-                file.seek(0)
-                found = _Unpickler(file).load()
-                if not (isinstance(found, int) and found == TORCH):
-                    return _plain(found)
+            if file.read(2) == b"PK":
+                _check_archive(path)
+            else:
+                # of a map no more is read than there is, whatever length a forged file gives
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    _check(content)
+                    content.seek(0)
+                    found = _Unpickler(content, room).load()
+                    if not (isinstance(found, int) and found == TORCH):
+                        return _Plain(room).of(found)
+                    _check(content, OLD_PICKLES - 1, ALLOCATES)
         import torch  # takes seconds, and most score files do without
 
-        return _plain(torch.load(path, map_location="cpu", weights_only=True))
+        return _Plain(room).of(torch.load(path, map_location="cpu", weights_only=True))
     except _Refused as error:
         raise ConfigError(key, str(path), f"{ONLY}; it wants {error}") from None
     except OSError:
@@ -52,14 +73,25 @@ class _Refused(pickle.UnpicklingError):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives only the names of ALLOWED, and those as our own stand-ins."""
+    """Gives only the names of ALLOWED, and those as our own stand-ins, which may make `room` bytes together."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        super().__init__(file)
+        self.room = room
+
+    def _counted(self, function: Callable[..., Any], *args: Any) -> Any:
+        made = function(*args)
+        self.room -= made.flat.nbytes if isinstance(made, _Storage) else sys.getsizeof(made)
+        if self.room < 0:
+            raise _Refused("more memory than a file of this size may")
+        return made
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for module.name."""
         if (module, name) not in ALLOWED:
             raise _Refused(f"{module}.{name}")
         # wrapped anew each time: a pickle may also set attributes of what it is given
-        return partial(ALLOWED[module, name])
+        return partial(self._counted, ALLOWED[module, name])
 
 
 class _Array:
@@ -104,6 +136,7 @@ class _Storage:
     def __init__(self, content: bytes) -> None:
         import torch
 
+        _check_torch(content)
         stored: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         self.flat = torch.empty(0, dtype=stored.dtype).set_(stored._untyped_storage)
 
@@ -136,21 +169,108 @@ def _numpy(tensor: Any) -> np.ndarray:
     return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor.detach()).numpy()
 
 
-def _plain(value: Any) -> Any:
-    """The same with arrays in place of stand-ins and tensors."""
-    if isinstance(value, _Array):
-        return value.values
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        items = [_plain(item) for item in value]
-        return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, _Dtype | _Storage) or callable(value):
-        raise _Refused("a function or class itself")
-    return _numpy(value) if type(value).__module__ == "torch" else value
+class _Plain:
+    """The same values with arrays in place of stand-ins and tensors; together they may stand for `room` numbers."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.done: dict[int, tuple[Any, int, Any]] = {}  # id -> plain value, numbers in it, the value itself
+        self.open: set[int] = set()  # ids of the containers that we are in
+
+    def of(self, value: Any) -> Any:
+        """The plain form of a value; raises _Refused for functions and for what stands for more than there is room."""
+        return self._counted(value)[0]
+
+    def _counted(self, value: Any) -> tuple[Any, int]:
+        """Plain form, and how many numbers it stands for when each mention of a shared container counts."""
+        if id(value) in self.done:
+            plain, count, _ = self.done[id(value)]
+        else:
+            plain, count = self._made(value)
+            if isinstance(value, dict | list | tuple):
+                self.done[id(value)] = plain, count, value  # kept alive, or another may get its id
+        if count > self.room:
+            raise _Refused("more memory than a file of this size may")
+        return plain, count
+
+    def _made(self, value: Any) -> tuple[Any, int]:
+        if isinstance(value, dict | list | tuple):
+            if id(value) in self.open:
+                raise _Refused("a container that holds itself")
+            self.open.add(id(value))
+            made = self._container(value)
+            self.open.discard(id(value))
+            return made
+        if isinstance(value, _Dtype | _Storage) or callable(value):
+            raise _Refused("a function or class itself")
+        if isinstance(value, _Array):
+            return value.values, value.values.size
+        if type(value).__module__ == "torch":
+            return (array := _numpy(value)), array.size
+        return value, 1
+
+    def _container(self, value: dict | list | tuple) -> tuple[Any, int]:
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        items, count = [], 1
+        for part in parts:
+            plain, more = (part, 1) if type(part) in SIMPLE else self._counted(part)
+            items.append(plain)
+            count += more
+        if isinstance(value, dict):
+            half = len(items) // 2
+            return dict(zip(items[:half], items[half:], strict=True)), count
+        return (items if isinstance(value, list) else tuple(items)), count
 
 
-CONTAINERS: tuple[type, ...] = (set, frozenset, bytes, bytearray, complex)
+def _check(stream: Any, pickles: int = 1, forbidden: str | None = None) -> None:
+    """Raise _Refused if one of the pickles from here on fills places of its memo out of order, each of which costs
+    memory, or says a name that ends in `forbidden`."""
+    for _ in range(pickles):
+        for place, (operation, argument, _) in enumerate(pickletools.genops(stream)):
+            if "PUT" in operation.name and argument is not None and int(argument) > place:
+                raise _Refused("a memo of more places than it has entries")
+            if forbidden and isinstance(argument, str) and argument.endswith(forbidden):
+                raise _Refused(f"builtins.{forbidden}")
+
+
+def _check_archive(path: Path | str | BinaryIO) -> None:
+    """Raise _Refused for an archive of torch.save that is packed, or that may make bytes by their number."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise _Refused("a packed archive, which torch.save does not write")
+            if entry.filename.endswith("data.pkl"):
+                _check(io.BytesIO(archive.read(entry)), forbidden=ALLOCATES)
+
+
+def _check_torch(content: bytes) -> None:
+    """The same for what lies in memory, in the new form or the old one."""
+    if content[:2] == b"PK":
+        _check_archive(io.BytesIO(content))
+    else:
+        _check(io.BytesIO(content), OLD_PICKLES, ALLOCATES)
+
+
+def _octets(kind: type) -> Callable[..., Any]:
+    """bytes or bytearray of other bytes, or of the text that protocol 2 writes them as; not of a number of zeros."""
+
+    def make(content: Any = b"", encoding: str = "latin1") -> Any:
+        if isinstance(content, str):
+            content = _latin1(content, encoding)
+        if not isinstance(content, bytes | bytearray):
+            raise _Refused(f"{kind.__name__} of a number")
+        return kind(content)
+
+    return make
+
+
+CONTAINERS: dict[str, Callable[..., Any]] = {
+    "set": set,
+    "frozenset": frozenset,
+    "complex": complex,
+    "bytes": _octets(bytes),
+    "bytearray": _octets(bytearray),
+}
 ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch.storage", "_load_from_bytes"): _Storage,
@@ -159,7 +279,7 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _latin1,
     ("collections", "OrderedDict"): collections.OrderedDict,
     # by Python 3's and Python 2's name, which protocol 2 writes
-    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in CONTAINERS},
+    **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in CONTAINERS.items()},
     # numpy 1 and numpy 2
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},

@@ -77,7 +77,7 @@ def claims(summed: pd.DataFrame) -> list[str]:
 def several_settings(part: pd.DataFrame) -> list[str]:
     """Say which lines were measured on which data and recipes, where a section holds several."""
     found = settings(part)
-    if len(found) == 1:
+    if len(found) < 2:
         return []
     listed = "; ".join(f"{words}: {_listed(labels)}" for words, labels in found.items())
     return [

@@ -9,8 +9,9 @@ from typing import Any
 from dataprune.store import fingerprint
 
 Key = tuple[str, ...]  # a dotted config key in its parts
-HASHES = ("content", "code")  # of data and of functions: shown by their first digits
+HASHES = ("content", "code", "files")  # of data, functions and foreign files: shown by their first digits
 LAST = ("code", "VERSION")  # named only where nothing else tells two lines apart
+DEFAULT, NONE = "default", "none"  # what a config leaves out is at its default, or in a part that is not used
 DIGITS = 4  # of a hash, at least
 LONGEST = 32  # characters of a value
 
@@ -43,13 +44,13 @@ def distinguish(configs: Mapping[str, dict[str, Any]], known: Collection[Key]) -
     order = sorted(configs)
     flat = {identity: leaves(configs[identity]) for identity in order}
     every = {key for leaf in flat.values() for key in leaf}
-    columns = {key: [_plain(flat[identity].get(key, _Absent)) for identity in order] for key in every}
+    values = {key: [_value(configs[identity], flat[identity], key) for identity in order] for key in every}
+    columns = {key: [_plain(value) for value in column] for key, column in values.items()}
     differing = sorted((key for key, column in columns.items() if len(set(column)) > 1), key=_preference)
     chosen = _choose(differing, columns, len(order))
     words: dict[str, list[str]] = {identity: [] for identity in order}
     for key in chosen:
-        shown = _shown(key, [flat[identity].get(key, _Absent) for identity in order])
-        for identity, text in zip(order, shown, strict=True):
+        for identity, text in zip(order, _shown(key, values[key]), strict=True):
             words[identity].append(f"{suffix(key, known)}={text}")
     told = {identity: " ".join(parts) for identity, parts in words.items()}
     if len(set(told.values())) < len(order):  # equal configs under two hashes, or values that read alike
@@ -88,12 +89,13 @@ def natural(label: str) -> list[tuple[float, str]]:
     return [(float(part), "") if i % 2 else (-1.0, part) for i, part in enumerate(parts)]
 
 
-class _Absent:
-    """Stands for a key that a config leaves out: its value is the default."""
+def _value(config: Mapping[str, Any], flat: Mapping[Key, Any], key: Key) -> Any:
+    """Return the value of a key; of one that is left out: `default`, or `none` where the part is not used at all."""
+    return flat[key] if key in flat else DEFAULT if key[0] in config else NONE
 
 
 def _plain(value: Any) -> str:
-    return "default" if value is _Absent else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _preference(key: Key) -> tuple[bool, bool, bool, Key]:
@@ -136,7 +138,7 @@ def _hash_text(value: Any) -> str:
 def _shortest(texts: list[str], cut: Callable[[str, int], str]) -> list[str]:
     """Cut all texts to the shortest length at which those that differ still do."""
     for length in range(max(map(len, texts))):
-        short = [text if text == "default" else cut(text, length) for text in texts]
+        short = [text if text in (DEFAULT, NONE) else cut(text, length) for text in texts]
         if len(set(short)) == len(set(texts)):
             return short
     return texts

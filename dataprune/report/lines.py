@@ -15,7 +15,17 @@ LINE = [*SECTION, "identity", "prune_ratio"]  # rows that share these differ in 
 SAME = ["level", "method", "label", "trains_on", "classes_only", "arena"]  # and so share these
 BASELINES = ("full", "scratch")  # of no prune ratio
 GUIDES = ("method", "surrogate", "signals", "others")  # parts of a config that only guide what is kept
-SECONDS = ("surrogate_s", "signals_s", "score_s", "select_s", "train_s", "transfer_s", "total_s")
+SECONDS = (
+    "data_s",
+    "surrogate_s",
+    "signals_s",
+    "score_s",
+    "select_s",
+    "train_s",
+    "transfer_s",
+    "evaluate_s",
+    "total_s",
+)
 COSTS = ("device_s", "images_forward", "images_backward", "flops", "images_seen", "surrogate_images", *SECONDS)
 
 
@@ -61,8 +71,10 @@ def unnamed(part: pd.DataFrame) -> dict[str, list[str]]:
 def settings(part: pd.DataFrame) -> dict[str, list[str]]:
     """Return what tells the settings (data, recipes, evaluation) of a section apart -> the labels measured there.
 
-    Lines of different settings are not compared with one another. A single setting has no words.
+    Lines of different settings are not compared with one another. A single setting has no words. What learns the
+    target alone (scratch) has a setting of its own by nature and is left out.
     """
+    part = part[part.trains_on != "nothing"]
     configs = {line.arena: _setting(line.config) for line in part.itertuples()}
     known = {key for config in configs.values() for key in leaves(config)}
     words, _ = distinguish(configs, known)

@@ -12,6 +12,7 @@ from dataprune.report.published import Published, published
 
 NAMES = ["line", "pruned", "kept", "accuracy, %", "n", "published, %", "worst class, %", "source, %"]
 NAMES += ["images seen", "images forward", "images backward", "FLOPs", "device s"]
+MOST_LINES = 60  # in a plot
 COST = (
     "Mean and standard deviation (n - 1) over n tuples of seeds. Images seen: of the pretraining. Images forward and "
     "backward, FLOPs and device-seconds (seconds times devices) add up every stage behind the number, also those that "
@@ -61,6 +62,10 @@ def _show_table(page: Page, lines: pd.DataFrame, known: dict[tuple[str, float], 
 
 
 def _show_plots(page: Page, lines: pd.DataFrame, look: figures.Look) -> None:
+    labels = list(dict.fromkeys(lines.label))
+    if len(labels) > MOST_LINES:
+        page.note(f"Plotted are the first {MOST_LINES} of {len(labels)} lines.")
+        lines = lines[lines.label.isin(labels[:MOST_LINES])]
     page.heading(3, "Accuracy against prune ratio")
     page.figure(figures.accuracy_by_ratio(lines, look), "accuracy by ratio")
     page.heading(3, "Accuracy against total cost")

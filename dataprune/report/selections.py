@@ -12,6 +12,7 @@ from dataprune.scores.classes import frequency_analysis
 from dataprune.store import Store
 
 SHOWN = 32  # pictures in a montage
+MOST_LINES = 40  # beyond this a page takes minutes: the models of an influence experiment are a line each
 MOST_CLASSES = 64  # beyond this a class balance is a histogram nobody reads
 
 
@@ -51,9 +52,15 @@ class Selection:
 
 def selections(store: Store, lines: pd.DataFrame) -> list[Selection]:
     """Return of every line that selects the first seed at its largest prune ratio, if the store still has it."""
-    chosen = lines[lines.trains_on == "subset"].sort_values(["prune_ratio", "seeds"], ascending=[False, True])
-    rows = [chosen[chosen.label == label].iloc[0] for label in dict.fromkeys(lines.label) if label in set(chosen.label)]
-    return [Selection.of_row(store, row) for row in rows if "subset" in row["keys"] and _is_there(store, row["keys"])]
+    return [Selection.of_row(store, row) for row in _chosen(lines)[:MOST_LINES] if _is_there(store, row["keys"])]
+
+
+def _chosen(lines: pd.DataFrame) -> list[pd.Series]:
+    """The row of each line that is shown."""
+    pruned = lines[(lines.trains_on == "subset") & np.array(["subset" in keys for keys in lines["keys"]], bool)]
+    pruned = pruned.sort_values(["prune_ratio", "seeds"], ascending=[False, True])
+    first = {row["label"]: row for _, row in pruned.drop_duplicates("label").iterrows()}
+    return [first[label] for label in dict.fromkeys(lines.label) if label in first]
 
 
 def by_data(chosen: list[Selection]) -> list[list[Selection]]:
@@ -66,13 +73,18 @@ def by_data(chosen: list[Selection]) -> list[list[Selection]]:
 
 def _is_there(store: Store, keys: dict[str, str]) -> bool:
     """Whether all results that a selection shows are in the store: rows outlive a removal."""
-    shown = {"source": "index", "subset": "select", "scores": "score", "combined": "combine"}
+    shown = {"source": "index", "source_pixels": "decode", "subset": "select", "scores": "score", "combined": "combine"}
     return all((store.root / stage / keys[role]).exists() for role, stage in shown.items() if role in keys)
 
 
 def show_selections(page: Page, store: Store, lines: pd.DataFrame) -> None:
     """A part of the page for every line, then all beside one another."""
-    chosen = selections(store, lines)
+    chosen, wanted = selections(store, lines), _chosen(lines)
+    if len(wanted) > MOST_LINES:
+        page.note(f"What is kept is shown of the first {MOST_LINES} of {len(wanted)} lines.")
+    gone = [row["label"] for row in wanted[:MOST_LINES] if not _is_there(store, row["keys"])]
+    if gone:
+        page.note(f"What is kept is not shown of {', '.join(gone)}: the store no longer holds it.")
     if not chosen:
         return
     page.heading(2, "What is kept, what goes")

@@ -70,7 +70,7 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
         "examples": training.order.length,
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    pretrained = "init" not in inputs and config.model is not None and config.model.get("pretrained")
+    pretrained = config.model is not None and config.model.get("pretrained")
     return facts | tally.facts(network, module.attack) | ({"elsewhere": {}} if pretrained else {})
 
 

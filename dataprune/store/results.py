@@ -4,6 +4,8 @@
     <root>/work/<stage>-<key>/  an unfinished one; survives a kill with its checkpoint and continues
     <root>/locks/             kernel locks, one a result; they vanish with their process
     <root>/rows/<hash>.json   one row of numbers a job
+    <root>/jobs/              what running jobs use (store.jobs)
+    <root>/recipes/           recipes of all results by stage, for `why_missed` (store.nearest)
 
 A **recipe** is {stage, version, config, digests of inputs}; its **key** is a hash of that. A **digest** is a
 hash of a result's files, so what follows depends on the *content* of its inputs: two methods that select

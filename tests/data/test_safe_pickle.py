@@ -4,6 +4,7 @@ import collections
 import io
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -158,6 +159,99 @@ def test_a_pickle_cannot_change_what_later_ones_are_read_with(tmp_path):
     with pytest.raises(ConfigError):
         load(tmp_path / "forged", "path")
     assert load(dumped(tmp_path / "x", torch.arange(3)), "path").tolist() == [0, 1, 2]
+
+
+def spent(path):
+    """Peak of the memory that reading the file takes, in bytes; it must be refused."""
+    load_small(path)  # imports and tables are not the file's
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="only tensors and plain containers"):
+            load(path, "path")
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def load_small(beside):
+    load(dumped(beside.with_name("small"), [1, torch.ones(1)]), "path")
+
+
+def shared_lists(depth):
+    inner = [0.5]
+    for _ in range(depth):
+        inner = [inner] * 10
+    return inner
+
+
+def memo(place):
+    """An empty list that is put at this place of the memo."""
+    return b"\x80\x02]r" + place.to_bytes(4, "little") + b"."
+
+
+def text_to_bytes(times, letters):
+    """A text that is turned into bytes again and again, each kept in a list."""
+    text = b"X" + letters.to_bytes(4, "little") + b"x" * letters
+    head = b"\x80\x02c_codecs\nencode\nq\x01" + text + b"q\x020X\x06\x00\x00\x00latin1q\x0300"
+    return head + b"](" + b"h\x01h\x02h\x03\x86R" * times + b"e."
+
+
+BOMBS = {
+    "a number of zeros": b"\x80\x02c__builtin__\nbytearray\nJ\x00\x00\x00\x20\x85R.",
+    "bytes of a number": b"\x80\x02c__builtin__\nbytes\nJ\x00\x00\x00\x20\x85R.",
+    "a place far out in the memo": memo(2**26),
+    "shared lists": pickle.dumps(shared_lists(12), 2),
+    "shared lists as keys of nothing": pickle.dumps({"a": (shared_lists(9), shared_lists(9))}, 4),
+    "one text as bytes a thousand times": text_to_bytes(3000, 40_000),
+    "a list that holds itself": b"\x80\x02]q\x00h\x00a.",
+    "a long text that is not there": b"\x80\x04\x8d" + (2**40).to_bytes(8, "little") + b"x.",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_cannot_fill_the_memory(tmp_path, name):
+    (tmp_path / "bomb").write_bytes(BOMBS[name])
+    assert spent(tmp_path / "bomb") < 64e6
+
+
+def test_a_repeated_number_is_not_a_large_tensor(tmp_path):
+    """A view with stride 0 takes no memory until somebody copies it, as every reader of scores does."""
+    assert spent(dumped(tmp_path / "x", torch.ones(1).expand(10**9), 4)) < 64e6
+    torch.save(torch.ones(1).expand(10**9), tmp_path / "x.pt")
+    with pytest.raises(ConfigError, match="more memory than a file of this size may"):
+        load(tmp_path / "x.pt", "path")
+    torch.save(torch.ones(1).expand(1000), tmp_path / "y.pt")
+    assert load(tmp_path / "y.pt", "path").tolist() == [1.0] * 1000
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_file_of_torch_makes_no_bytes_by_their_number(tmp_path, new):
+    zeros = Calls(bytearray, 2**29)
+    torch.save({"scores": zeros}, tmp_path / "x.pt", _use_new_zipfile_serialization=new)
+    assert spent(tmp_path / "x.pt") < 64e6
+
+
+def test_a_packed_archive_is_refused(tmp_path):
+    torch.save(torch.zeros(10**6), tmp_path / "x.pt")
+    there, packed = zipfile.ZipFile(tmp_path / "x.pt"), zipfile.ZipFile(tmp_path / "y.pt", "w", zipfile.ZIP_DEFLATED)
+    with there, packed:
+        for entry in there.infolist():
+            packed.writestr(entry.filename, there.read(entry))
+    assert (tmp_path / "y.pt").stat().st_size < 20_000
+    with pytest.raises(ConfigError, match="a packed archive"):
+        load(tmp_path / "y.pt", "path")
+
+
+def test_an_old_file_of_128_numbers_is_read(tmp_path):
+    """The numbers begin with their count, whose first byte could be that of another pickle."""
+    torch.save(torch.arange(128.0), tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    assert load(tmp_path / "x.pt", "path").tolist() == list(range(128))
+
+
+def test_shared_parts_stay_shared_and_are_read_once(tmp_path):
+    array = np.arange(1000.0)
+    found = load(dumped(tmp_path / "x", [array, array, {"again": array}]), "path")
+    assert found[0] is found[1] is found[2]["again"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", b"PK no zip", pickle.dumps([1, 2])[:-3]])

@@ -26,7 +26,7 @@ STEPS = 4 * 3  # of four epochs with batches of eight
 
 @pytest.fixture
 def examples(tmp_path):
-    """Twenty random grey pictures of three classes, as index and decode leave them (in one folder)."""
+    """Twenty random grey pictures of three classes, as index and decode leave them (here together)."""
     rng = np.random.default_rng(0)
     (tmp_path / "train").mkdir()
     (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))

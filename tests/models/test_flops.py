@@ -85,6 +85,24 @@ def test_what_runs_without_gradients_has_no_backward():
     assert step_flops(network, (1, 8, 8)) == forward_flops(network, (1, 8, 8)) + 2 * 8 * 5
 
 
+class Auxiliary(nn.Module):
+    """A second branch while it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.main, self.second = nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.main(x) + self.second(x) if self.training else self.main(x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_step_is_in_train_mode_and_a_clean_pass_in_eval_mode(training):
+    network = Auxiliary().train(training)
+    assert step_flops(network, (6,)) == 2 * 2 * 36
+    assert forward_flops(network, (6,)) == 36
+
+
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_it_does_not_matter_what_the_caller_is_doing(context):
     network = Network(cnn(1, width=4), 5)

@@ -45,7 +45,17 @@ def row(method="random", accuracy=0.9, *, seed=0, ratio=0.5, config=None, target
     } | changes
 
 
-SECONDS = ("surrogate_s", "signals_s", "score_s", "select_s", "train_s", "transfer_s", "total_s")
+SECONDS = (
+    "data_s",
+    "surrogate_s",
+    "signals_s",
+    "score_s",
+    "select_s",
+    "train_s",
+    "transfer_s",
+    "evaluate_s",
+    "total_s",
+)
 
 
 def d2(gamma, accuracy=0.9, **changes):

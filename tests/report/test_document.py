@@ -163,3 +163,12 @@ def test_ratios_of_one_line_are_joined_and_labels_have_one_look():
     assert len(set(look.values())) == 3
     drawn = figures.accuracy_by_ratio(summed, look).axes[0]
     assert sorted(len(container[0].get_xdata()) for container in drawn.containers) == [1, 1, 2]
+
+
+def test_hundreds_of_lines_are_all_in_the_table_but_not_all_plotted(tmp_path, monkeypatch):
+    shown = legends(monkeypatch)
+    text = drawn(tmp_path, [d2(float(gamma)) for gamma in range(70)])
+    assert text.count("<td>d2 gamma=") == 70
+    assert "Plotted are the first 60 of 70 lines." in text
+    assert "is shown of the first 40 of 70 lines." in text
+    assert [len(labels) for _, labels in shown] == [60, 60]

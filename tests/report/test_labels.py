@@ -97,3 +97,15 @@ def test_a_target_belongs_to_the_key_above_it():
 
 def test_numbers_in_labels_sort_as_numbers():
     assert sorted(["d2 gamma=10", "d2 gamma=2.5", "d2"], key=natural) == ["d2", "d2 gamma=2.5", "d2 gamma=10"]
+
+
+def test_a_part_that_is_not_used_is_no_default():
+    assert labels(("mine", {}), ("mine", {"signals": {"batch_size": 5}})) == [
+        "mine batch_size=none",
+        "mine batch_size=5",
+    ]
+
+
+def test_foreign_files_are_named_by_their_first_digits():
+    files = [{"method": {"files": {"scores": text * 32}}} for text in ("ab", "cd")]
+    assert labels(*(("external", each) for each in files)) == ["external files=abab", "external files=cdcd"]

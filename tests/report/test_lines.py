@@ -151,7 +151,8 @@ def test_accuracy_over_kept_classes_stands_apart_only_without_a_target():
 def test_a_section_says_which_settings_it_mixes():
     longer = {"pretrain": {"epochs": 60, "batch_size": 128}}
     rows = [row(), d2(0.1), d2(0.1, config=longer)]
-    assert settings(frame(rows[:2])) == {"": ["d2", "random"]}
+    alone = row("scratch", ratio=1.0, trains_on="nothing", config={"pretrain": {}})
+    assert settings(frame([*rows[:2], alone])) == {"": ["d2", "random"]}
     assert settings(frame(rows)) == {
         "epochs=6": ["d2 pretrain.epochs=6", "random"],
         "epochs=60": ["d2 pretrain.epochs=60"],

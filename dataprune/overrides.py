@@ -1,0 +1,27 @@
+"""Words of the command line that compose, and would then be ignored or mixed without a word."""
+
+from collections.abc import Sequence
+
+from dataprune.config import Config
+from dataprune.errors import ConfigError, Shown
+
+MAY_BE_SEVERAL = ("experiment", "multirun_templates", "hydra")  # groups whose options are meant to be laid over another
+
+
+def check_overrides(cfg: Config, words: Sequence[str]) -> None:
+    """Raise a ConfigError for a group that is given several options, which would be laid over one another, and for a
+    transfer recipe without a target. words: overrides as they were typed."""
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        is_group = ("." not in key or "@" in key) and not key.startswith(MAY_BE_SEVERAL)
+        if is_group and value.startswith("["):
+            raise ConfigError(key, Shown(value), _instead(key, [o.strip() for o in value.strip("[]").split(",")]))
+        if cfg.target is None and key == "train@transfer":
+            raise ConfigError(key, value, "no transfer recipe beside target=none, or a target")
+
+
+def _instead(group: str, options: list[str]) -> str:
+    if group == "target" and len(options) > 1:
+        more = " ".join(f"+target@others.{option}={option}" for option in options[1:])
+        return f"one option; one subset for several targets: target={options[0]} {more}"
+    return f"one option; a job for each of them: --multirun {group}={','.join(options)}"
