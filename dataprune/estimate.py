@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,8 @@ class Planner(Stages):
         key = fingerprint([recipe.stage, recipe.config, behind])
         self.needs[key] = self._need(name, config, role, results)
         facts = {"examples": self._examples(config, results), "images_seen": 0, "kept": 0, "train": 0}
-        stand_in = Result(Path(key), {}, {"digest": UNKNOWN, "seconds": self.needs[key].seconds, "facts": facts})
+        known_later = {"digest": UNKNOWN, "seconds": self.needs[key].seconds, "facts": facts}
+        stand_in = Result(Path(key), asdict(recipe), known_later)
         self.results[role] = stand_in
         return stand_in
 
@@ -160,6 +161,7 @@ def _probe(folder: str, pixels: str, frozen: tuple) -> Probe:
     examples = Examples.of(inputs, "train")
     small = min(64, config.batch_size, len(examples))
     config = replace(config, batch_size=small, epochs=None, iterations=PROBE_STEPS, fresh_prune_ratio=None)
+    config = replace(config, processes=1, sync_batchnorm=False)  # this process alone
     with tempfile.TemporaryDirectory() as work:
         training = Training(config, inputs, Path(work), RunConfig(), "probe")
         network = training.network()

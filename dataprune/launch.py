@@ -134,9 +134,13 @@ def check_code(code: Mapping[str, str], ours: bool) -> None:
     for path, wanted in code.items():
         if (path, wanted) in MATCHED:  # this process has imported it already, and goes on with what it imported
             continue
-        importlib.import_module(module_of(path))
-        if read_code(path, ours=ours) != wanted:
-            expected = "the code that the job was composed with; its source has changed since: start the job again"
+        expected = "the code that the job was composed with; its source has changed since: start the job again"
+        try:
+            importlib.import_module(module_of(path))
+            there = read_code(path, ours=ours)
+        except (SyntaxError, LookupError) as error:  # cut short by an editor, or gone
+            raise ConfigError("_target_", path, f"{expected} ({error})") from None
+        if there != wanted:
             raise ConfigError("_target_", path, expected)
         MATCHED.add((path, wanted))
 

@@ -375,6 +375,8 @@ def effective(cfg: Config) -> Config:
 def check_claim(cfg: Config, source: Result, subset: Result) -> None:
     """Raise a ConfigError unless the subset that a checkpoint is said to be trained on is the one that is kept here."""
     assert cfg.pretrain.subset is not None
+    if not subset.path.exists():  # only planned, for run.estimate
+        return
     claimed = Subset.load(cfg.pretrain.subset, Examples(source.path, "train").fingerprint)
     kept = np.load(subset / "ids.npy")
     if not np.array_equal(claimed.ids, kept):

@@ -22,7 +22,7 @@ N, CLASSES = 20, 3
 
 @pytest.fixture
 def examples(tmp_path):
-    """Twenty random grey pictures of three classes, train and test alike, as index and decode leave them (here together)."""
+    """Twenty random grey pictures of three classes in train and in test, as index and decode leave them, together."""
     rng = np.random.default_rng(0)
     (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))
     for split in ("train", "test"):

@@ -1,4 +1,4 @@
-"""Two real processes (gloo) on the CPU: the same numbers as one, also in a sweep that mixes device counts."""
+"""Two real processes (gloo) on the CPU: the same numbers as one but for batch norm, and never taken for one."""
 
 import json
 import os
@@ -8,16 +8,22 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from dataprune.errors import ConfigError
 from tests.test_kill import start, wait_for
 
-# no batch norm: its statistics are each process's own, so two processes would train another model
 JOB = [
-    "method=forgetting", "target=none", "baselines=none", "run.report=false", "run.threads=1", "run.accelerator=cpu",
-    "source.reader.per_class=10", "source.reader.test_per_class=2", "surrogate.model.norm=group",
-    "pretrain.model.norm=group", "surrogate.epochs=3", "pretrain.epochs=2", "surrogate.batch_size=100",
+    "method=forgetting", "target=none", "baselines=none", "run=cpu", "run.report=false",
+    "source.reader.per_class=10", "source.reader.test_per_class=2",
+    "surrogate.epochs=3", "pretrain.epochs=2", "surrogate.batch_size=100",
 ]  # fmt: skip
+# without batch norm, whose statistics are each process's own, two processes train the model of one
+GROUP_NORM = [*JOB, "surrogate.model.norm=group", "pretrain.model.norm=group"]
+
+
+def processes(count):
+    return [f"surrogate.processes={count}", f"pretrain.processes={count}"]
 
 
 def dynamics(folder):
@@ -34,12 +40,12 @@ def images(folder):
 
 @pytest.mark.parametrize("forward", ["train", "eval"])
 def test_two_processes_record_each_example_once_and_as_one_process_does(tmp_path, forward):
-    words = [*JOB, f"surrogate.record.forward={forward}"]
-    folders = {devices: tmp_path / str(devices) for devices in (1, 2)}
-    for devices, folder in folders.items():
+    words = [*GROUP_NORM, f"surrogate.record.forward={forward}"]
+    folders = {count: tmp_path / str(count) for count in (1, 2)}
+    for count, folder in folders.items():
         folder.mkdir()
         # 620 examples in batches of 100: the last batch has 20; in eval passes of 512 it has 108
-        assert start(folder, *words, f"run.devices={devices}").wait(240) == 0, (folder / "log0.txt").read_text()
+        assert start(folder, *words, *processes(count)).wait(240) == 0, (folder / "log0.txt").read_text()
     assert images(folders[1]) == images(folders[2])
     assert images(folders[1])["images_forward"] == 620 * 3 * (2 if forward == "eval" else 1)
     (one, unseen_one), (two, unseen_two) = dynamics(folders[1]), dynamics(folders[2])
@@ -49,16 +55,21 @@ def test_two_processes_record_each_example_once_and_as_one_process_does(tmp_path
         np.testing.assert_allclose(two[name].astype(float), one[name].astype(float), atol=2e-4, err_msg=name)
 
 
-def test_a_sweep_may_mix_device_counts(tmp_path):
-    sweep = start(tmp_path, "-m", *JOB, "seed=0,1", "run.devices=2,1")
+def test_with_batch_norm_two_processes_are_another_model_and_a_store_keeps_both(tmp_path):
+    words = ["surrogate.processes=2,1", "pretrain.processes=${surrogate.processes}"]
+    sweep = start(tmp_path, "-m", *JOB, *words)
     assert sweep.wait(240) == 0, (tmp_path / "log0.txt").read_text()
     rows = [json.loads(p.read_text()) for p in tmp_path.glob("store/rows/*.json")]
-    assert sorted(row["seed"] for row in rows) == [0, 1], "devices are part of no result"
-    assert len(list(tmp_path.glob("store/train/*"))) == 3
+    assert sorted(row["config"]["pretrain"].get("processes", 1) for row in rows) == [1, 2]
+    for role in ("surrogate", "model"):
+        folders = [tmp_path / "store" / "train" / row["keys"][role] for row in rows]
+        one, two = (torch.load(folder / "model.pt") for folder in folders)
+        assert not all(torch.equal(one[name], two[name]) for name in one), "nor are they the same numbers"
+    assert len(list(tmp_path.glob("store/train/*"))) == 4
 
 
 def test_workers_end_with_their_driver_and_the_next_run_goes_on(tmp_path):
-    words = [*JOB, "run.devices=2", "surrogate.epochs=400"]
+    words = [*JOB, *processes(2), "surrogate.epochs=400"]
     job = start(tmp_path, *words)
     wait_for(lambda: list(tmp_path.glob("store/work/train-*/scratch/last.ckpt")))
     os.kill(job.pid, signal.SIGKILL)  # the driver alone, not its group
@@ -81,5 +92,5 @@ def test_workers_end_with_their_driver_and_the_next_run_goes_on(tmp_path):
 def test_the_batch_size_is_global_and_must_divide(jobs):
     from dataprune.data.order import Order
 
-    with pytest.raises(ConfigError, match=r"batch_size=101: expected a multiple of run\.devices=2"):
+    with pytest.raises(ConfigError, match=r"batch_size=101: expected a multiple of processes=2"):
         Order(np.arange(500), 101, world=2)

@@ -1,4 +1,4 @@
-"""run.estimate: the plan names exactly what a run would build, and builds nothing but the index."""
+"""run.estimate: the plan names exactly what a run would build, and builds nothing but the data sets."""
 
 import pytest
 
@@ -19,9 +19,10 @@ def roles(printed):
 def test_the_plan_is_what_a_run_builds(jobs, capsys):
     planning.estimate(jobs.config("method=d2_graph", "surrogate.epochs=8"))
     planned = roles(capsys.readouterr().out)
-    assert {p.name for p in jobs.store.iterdir()} <= {"index", "locks", "recipes", "work"}, "nothing is trained"
+    there = {p.name for p in jobs.store.iterdir()}
+    assert there <= {"index", "decode", "locks", "recipes", "work"}, "nothing is trained"
     (row,) = jobs.run("method=d2_graph", "surrogate.epochs=8")
-    assert set(planned) == set(row["keys"]) - {"source", "target"}
+    assert set(planned) == set(row["keys"]) - {"source", "source_pixels", "target", "target_pixels"}
 
 
 def test_what_is_there_is_found(jobs, capsys):

@@ -81,8 +81,9 @@ def test_two_jobs_at_once_share_and_one_killed_hands_over(tmp_path):
     assert "going on after epoch" in log
     assert start(tmp_path, *long).wait(120) == 0
     results = [path.parent.parent.name for path in tmp_path.glob("store/*/*/manifest.json")]
-    assert {stage: results.count(stage) for stage in ("index", "train", "score", "select", "evaluate")} == {
+    assert {stage: results.count(stage) for stage in ("index", "decode", "train", "score", "select", "evaluate")} == {
         "index": 1,
+        "decode": 1,
         "train": 3,  # one surrogate, two subsets
         "score": 1,
         "select": 2,
@@ -102,4 +103,4 @@ def test_a_kill_leaves_nothing_that_looks_finished(tmp_path, stage):
         [sys.executable, "-m", "dataprune.store", "--root", str(tmp_path / "store"), "verify"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "6 of 6 results are whole" in verified.stdout
+    assert "7 of 7 results are whole" in verified.stdout
