@@ -61,6 +61,8 @@ def check_devices(cfg: Config) -> None:
 
     (A driver on a login node has no GPU where its workers have: they look again.)
     """
+    if cfg.run.accelerator == "gpu" and not on_gpu(cfg):
+        raise ConfigError("run.accelerator", "gpu", "cpu or auto: torch finds no GPU here")
     for role in ("surrogate", "pretrain", "transfer"):
         recipe: TrainConfig | None = getattr(cfg, role)
         if recipe is None or recipe.checkpoint is not None:
@@ -211,16 +213,16 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
 
 def check_splits(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
     """Raise a ConfigError where models are to be measured, or looked at, on a split that the data have not."""
-    asked = {"evaluate.split": (cfg.evaluate.split, [source, *targets.values()])}
+    asked: dict[str, tuple[str, list[Data | None]]] = {
+        "evaluate.split": (cfg.evaluate.split, [source, *targets.values()])
+    }
     if wanted := inputs_asked_for(cfg.method) & {"signals", "gradients", "target_signals"}:
         unknown = sorted(set(cfg.signals.arrays) - {"logits", "features"})
         if unknown:
             raise ConfigError("signals.arrays", list(cfg.signals.arrays), "some of logits, features")
-        seen = [source] if wanted - {"target_signals"} else []
-        asked["signals.split"] = (
-            cfg.signals.split,
-            seen + (list(targets.values()) if "target_signals" in wanted else []),
-        )
+        seen: list[Data | None] = [source] if wanted - {"target_signals"} else []
+        seen += targets.values() if "target_signals" in wanted else []
+        asked["signals.split"] = (cfg.signals.split, seen)
     for key, (split, several) in asked.items():
         for data in several:
             if data is not None and split not in data.facts:
