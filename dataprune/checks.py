@@ -213,9 +213,8 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
 
 def check_splits(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
     """Raise a ConfigError where models are to be measured, or looked at, on a split that the data have not."""
-    asked: dict[str, tuple[str, list[Data | None]]] = {
-        "evaluate.split": (cfg.evaluate.split, [source, *targets.values()])
-    }
+    measured: list[Data | None] = [source, *targets.values()]
+    asked = {"evaluate.split": (cfg.evaluate.split, measured)}
     if wanted := inputs_asked_for(cfg.method) & {"signals", "gradients", "target_signals"}:
         unknown = sorted(set(cfg.signals.arrays) - {"logits", "features"})
         if unknown:
