@@ -61,6 +61,8 @@ def check_devices(cfg: Config) -> None:
 
     (A driver on a login node has no GPU where its workers have: they look again.)
     """
+    if cfg.run.accelerator == "gpu" and not on_gpu(cfg):
+        raise ConfigError("run.accelerator", "gpu", "cpu or auto: torch finds no GPU here")
     for role in ("surrogate", "pretrain", "transfer"):
         recipe: TrainConfig | None = getattr(cfg, role)
         if recipe is None or recipe.checkpoint is not None:
@@ -198,6 +200,7 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
         raise ConfigError(
             "method.quota", "drop", "proportional or equal: the source has no validation split to look at"
         )
+    check_splits(cfg, source, targets)
     n, n_classes = source.facts["train"], source.facts["classes"]
     if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "fresh_subsets"):
         kept = budget(cfg.prune_ratio, n)
@@ -206,6 +209,24 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
                 f"{math.floor((1 - n_classes / n) * 1e4) / 1e4} or less: {kept} of {n} examples for {n_classes} classes"
             )
             raise ConfigError("prune_ratio", cfg.prune_ratio, expected)
+
+
+def check_splits(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
+    """Raise a ConfigError where models are to be measured, or looked at, on a split that the data have not."""
+    measured: list[Data | None] = [source, *targets.values()]
+    asked = {"evaluate.split": (cfg.evaluate.split, measured)}
+    if wanted := inputs_asked_for(cfg.method) & {"signals", "gradients", "target_signals"}:
+        unknown = sorted(set(cfg.signals.arrays) - {"logits", "features"})
+        if unknown:
+            raise ConfigError("signals.arrays", list(cfg.signals.arrays), "some of logits, features")
+        seen: list[Data | None] = [source] if wanted - {"target_signals"} else []
+        seen += targets.values() if "target_signals" in wanted else []
+        asked["signals.split"] = (cfg.signals.split, seen)
+    for key, (split, several) in asked.items():
+        for data in several:
+            if data is not None and split not in data.facts:
+                there = ", ".join(name for name in ("train", "validation", "test") if name in data.facts)
+                raise ConfigError(key, split, f"a split that all data of the job have; there are {there}")
 
 
 def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:

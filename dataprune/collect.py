@@ -17,14 +17,23 @@ COSTS = "costs.jsonl"  # what each model took, in the words of cost.json
 SCHEMA = {"p_true": "float32", "margin": "float32", "prediction": "int32"}
 
 
-def collect(cfg: Config, row: dict[str, Any]) -> None:
-    """Write what model `method.select.model` was trained on and what it said on the target's test split."""
+def check_influence(cfg: Config) -> None:
+    """Raise a ConfigError unless the job is one model of an influence experiment, with a place for its row."""
     influence = cfg.run.influence
-    select = cfg.method.select or {}
-    if "model" not in select:
+    if "model" not in (cfg.method.select or {}):
         raise ConfigError("method.select.model", None, "the model's number: method=random_halves method.select.model=0")
     if cfg.target is None or influence.models is None or influence.store is None:
         raise ConfigError("run.influence", influence.store, "a target, run.influence.store and run.influence.models")
+
+
+def collect(cfg: Config, row: dict[str, Any]) -> None:
+    """Write what model `method.select.model` was trained on and what it said on the target's test split."""
+    check_influence(cfg)
+    influence, select = cfg.run.influence, cfg.method.select
+    assert cfg.target is not None
+    assert influence.models is not None
+    assert influence.store is not None
+    assert select is not None
     results = Store(cfg.run.store, verify=False).root
     keys = row["keys"]
     source = Examples(results / "index" / keys["source"], "train")

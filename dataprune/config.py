@@ -306,6 +306,141 @@ class Config:
     name: str = "dataprune"  # of the experiment; goes into rows and W&B
 
 
+<<<<<<< HEAD
+=======
+def typed(composed: DictConfig) -> Config:
+    """The composed config as dataclasses, every value checked that can be checked without data.
+
+    Raises omegaconf's errors for unknown keys and wrong types (also those added with `+`), ConfigError for ranges.
+    """
+    # the container, not the DictConfig: merging the latter lets keys through that `+key=value` has added
+    cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(composed)))
+    assert isinstance(cfg, Config)
+    check_ranges(cfg)
+    cfg.prune_ratio = as_typed(cfg.prune_ratio)  # range(0.05,1,0.05) of a sweep gives 0.15000000000000002
+    for key, method in {"method": cfg.method, **{f"baselines.{k}": m for k, m in cfg.baselines.items()}}.items():
+        if method.cut is not None and method.trains_on == "subset":
+            fraction_at(method.cut.fraction, method.cut.by_prune_ratio, cfg.prune_ratio, f"{key}.cut.by_prune_ratio")
+    for role in ("surrogate", "pretrain", "transfer"):
+        if (train := getattr(cfg, role)) is not None:
+            check_train(train, role)
+    for role in ("source", "target"):
+        if (data := getattr(cfg, role)) is not None:
+            check_data(data, role)
+    for name, data in cfg.others.items():
+        check_data(data, f"others.{name}")
+    if cfg.others and (cfg.target is None or cfg.run.influence.store is not None):
+        why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
+        raise ConfigError("others", list(cfg.others), why)
+    check_names(cfg)
+    check_unused(cfg)
+    if (cfg.target is None) != (cfg.transfer is None):
+        raise ConfigError(
+            "target",
+            cfg.target and cfg.target.name,
+            "a target and a transfer recipe, or neither (target=none)",
+        )
+    if cfg.evaluate.half != "all" and (cfg.target is None or cfg.run.influence.store is not None):
+        why = "without a target there are no halves" if cfg.target is None else "an influence store holds every target"
+        raise ConfigError("evaluate.half", cfg.evaluate.half, f"all: {why}")
+    return cfg
+
+
+def check_names(cfg: Config) -> None:
+    """Raise a ConfigError if two targets have one name: one of them would stand for both, and their rows be mixed."""
+    names = {} if cfg.target is None else {cfg.target.name: "target.name"}
+    for key, data in cfg.others.items():
+        if cfg.target is not None and key == cfg.target.name:
+            raise ConfigError("others", key, f"another key: the target is called so (+target@others.{key}_2=...)")
+        if data.name in names:
+            expected = f"a name of its own: {names[data.name]} is {data.name} too"
+            raise ConfigError(f"others.{key}.name", data.name, expected)
+        names[data.name] = f"others.{key}.name"
+
+
+def check_unused(cfg: Config) -> None:
+    """Raise a ConfigError for a value that the job would ignore: nobody must believe that it did something."""
+    if cfg.evaluate.half != "all" and cfg.target is None:
+        raise ConfigError("evaluate.half", cfg.evaluate.half, "all: it halves the target, and there is none")
+    if cfg.method.combine != "mean" and not cfg.others:
+        raise ConfigError("method.combine", cfg.method.combine, "mean: without `others` there is one target")
+    if cfg.run.influence.store is None and cfg.run.influence.models is not None:
+        raise ConfigError("run.influence.models", cfg.run.influence.models, "null, or a run.influence.store for them")
+
+
+def check_ranges(config: Any, key: str = "") -> None:
+    """Raise a ConfigError for the first value below `config` that its field does not admit."""
+    values = [(f, getattr(config, f.name)) for f in dataclasses.fields(config)]
+    # plain values first: `seed` is interpolated into others, and the key that was given is the one to name
+    for f, value in sorted(values, key=lambda pair: dataclasses.is_dataclass(pair[1])):
+        name = f"{key}{f.name}"
+        if dataclasses.is_dataclass(value):
+            check_ranges(value, f"{name}.")
+        elif isinstance(value, dict):
+            for inner, branch in value.items():
+                if dataclasses.is_dataclass(branch):
+                    check_ranges(branch, f"{name}.{inner}.")
+        elif value is not None:
+            _check_value(name, value, f.metadata)
+
+
+def _check_value(name: str, value: Any, admitted: Any) -> None:
+    if choices := admitted.get("choices"):
+        if value not in choices:
+            raise ConfigError(name, value, "one of " + ", ".join(choices))
+    elif admitted.get("open"):
+        if not admitted["low"] <= value < admitted["high"]:
+            raise ConfigError(name, value, "a fraction from 0 to below 1 (0.9 keeps every tenth example)")
+    elif "low" in admitted and not admitted["low"] <= value <= admitted["high"]:
+        span = (
+            f"{admitted['low']} or more" if admitted["high"] == float("inf") else "{low} to {high}".format(**admitted)
+        )
+        raise ConfigError(name, value, f"{span} {admitted['unit']}".strip())
+
+
+def check_train(train: TrainConfig, key: str) -> None:
+    """Raise a ConfigError where two values of a training contradict each other."""
+    if train.dynamics is not None:
+        if key != "surrogate":
+            raise ConfigError(f"{key}.dynamics", train.dynamics, "null: dynamics are the surrogate's")
+        if not Path(train.dynamics).exists():
+            expected = f"an existing folder or file (looked in {Path.cwd()})"
+            raise ConfigError(f"{key}.dynamics", train.dynamics, expected)
+    if train.checkpoint is not None:
+        if not Path(train.checkpoint).is_file():
+            raise ConfigError(f"{key}.checkpoint", train.checkpoint, "the path of a file with a state_dict")
+        return
+    if (train.epochs is None) == (train.iterations is None):
+        raise ConfigError(f"{key}.epochs", train.epochs, f"either epochs or {key}.iterations, and not both")
+    if "_target_" not in train.optimizer:
+        raise ConfigError(f"{key}.optimizer", train.optimizer, "a _target_ such as torch.optim.SGD with its constants")
+    if train.resolution and set(train.resolution) != {"low", "high", "start", "end"}:
+        raise ConfigError(f"{key}.resolution", dict(train.resolution), "low, high (pixels), start and end (epochs)")
+    if train.augment.random_resized_crop is not None and len(train.augment.random_resized_crop) != 2:
+        raise ConfigError(
+            f"{key}.augment.random_resized_crop", train.augment.random_resized_crop, "two shares of the area: [0.08, 1]"
+        )
+
+
+def check_data(data: DataConfig, key: str) -> None:
+    """Raise a ConfigError when the data set names no reader, or a path that is missing or empty."""
+    if "_target_" not in data.reader:
+        raise ConfigError(f"{key}.reader", data.reader, "a _target_ such as dataprune.data.folder.read")
+    if (data.mean is None) != (data.std is None):
+        raise ConfigError(f"{key}.std", data.std, f"both {key}.mean and {key}.std, or neither")
+    if data.std is not None and not all(value > 0 for value in data.std):
+        raise ConfigError(f"{key}.std", data.std, "numbers above 0: pixels are divided by them")
+    if data.channels not in (None, 1, 3):
+        raise ConfigError(f"{key}.channels", data.channels, "1 (grey), 3 (RGB) or null (as they are)")
+    if data.path is not None:
+        path = Path(data.path)
+        if not path.exists():
+            raise ConfigError(f"{key}.path", data.path, f"an existing folder or file (looked in {Path.cwd()})")
+        if path.is_dir() and not any(path.iterdir()):
+            raise ConfigError(f"{key}.path", data.path, "a folder with data in it; this one is empty")
+
+
+>>>>>>> wt-faults
 def identity(config: Any) -> dict[str, Any]:
     """The part of a config that makes a result what it is: plain values, fields at their default left out.
 

@@ -29,6 +29,12 @@ class Shown(str):
     """Words that describe a value in a ConfigError, printed without quotes: `features=NaN or inf in rows 3, 8`."""
 
 
+def first_line(error: Exception) -> str:
+    """Return what another library's error says, without what it adds in further lines and sentences."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return said.partition(". ")[0].removesuffix(".")
+
+
 def first(ids: Sequence[int] | np.ndarray, shown: int = 5) -> str:
     """The first few of `ids` for a message: `3, 8, 9, 12, 40 and 7 more`."""
     words = ", ".join(str(int(i)) for i in ids[:shown])

@@ -15,7 +15,7 @@ import numpy as np
 
 from dataprune.callables import parameters
 from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
-from dataprune.collect import collect
+from dataprune.collect import check_influence, collect
 from dataprune.config import (
     AdoptConfig,
     CombineConfig,
@@ -58,6 +58,8 @@ def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None)
     stamps: of a driver with many jobs, which looks at the files of a data set once.
     """
     check_functions(cfg)
+    if cfg.run.influence.store is not None:
+        check_influence(cfg)
     stamps = {} if stamps is None else stamps
     store = Store(cfg.run.store, cfg.run.verify)
     rows = []

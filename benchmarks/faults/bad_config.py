@@ -36,7 +36,11 @@ RECIPES = [
     Bad("half an epoch", ["pretrain.epochs=1.5"], "epochs", hydra=True),
     Bad("a batch of none", ["pretrain.batch_size=0"], "pretrain.batch_size"),
     Bad("a batch that two processes cannot share", [*TWO, "pretrain.batch_size=101"], "batch_size"),
-    Bad("the transfer's batch likewise", [*TWO, "transfer.batch_size=101"], "batch_size"),
+    Bad(
+        "the transfer's batch likewise",
+        ["transfer.processes=2", "run.accelerator=cpu", "transfer.batch_size=101"],
+        "batch_size",
+    ),
     Bad("smoothing above 1", ["pretrain.label_smoothing=2"], "pretrain.label_smoothing"),
     Bad("a negative norm to clip at", ["pretrain.clip_norm=-1"], "pretrain.clip_norm"),
     Bad("half precision on a CPU", ["pretrain.precision=float16", "run.accelerator=cpu"], "precision"),

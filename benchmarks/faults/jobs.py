@@ -24,7 +24,7 @@ TINY = [
 ]  # fmt: skip
 # what makes each training one of two processes
 TWO = ["surrogate.processes=2", "pretrain.processes=2", "run.accelerator=cpu"]
-STAGES = ["index", "train", "adopt", "dynamics", "signals", "score", "select", "evaluate"]
+STAGES = ["index", "decode", "train", "adopt", "dynamics", "signals", "score", "select", "evaluate"]
 # imported once, before the processes of `Forks` are forked: a job then costs its own work, not ten seconds of imports
 PRELOADED = [
     *(f"dataprune.{name}" for name in ("__main__", "store.__main__", "pipeline", "tracking")),

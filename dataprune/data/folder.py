@@ -18,6 +18,8 @@ def read(path: str) -> Dataset:
     folder without images is an error.
     """
     root = Path(path)
+    if not root.is_dir():
+        raise ConfigError("path", path, "a folder; this is a file")
     folders = {split: next((root / n for n in names if (root / n).is_dir()), None) for split, names in SPLITS.items()}
     if folders["train"] is None:
         raise ConfigError("path", path, f"a folder with train/<class>/ inside; it has {first_names(root)}")

@@ -89,6 +89,8 @@ def look(path: str | Path) -> Found:
     for layout, pattern in FOLDERS.items():
         if matching := [root / name for name in names if re.fullmatch(pattern, name)]:
             files = _numbered(root, matching)
+            if layout == "outputs":
+                _check_indices(files)
             one = layout == "text" or (layout == "arrays" and _array(files[0]).ndim == 1)
             return Found(root, layout, files, ("p_true",) if one else EVERYTHING, len(files))
     raise _wrong(root, f"{', '.join(names[:5]) or 'nothing'} inside", INSIDE)
@@ -151,7 +153,10 @@ def check_recorder(found: Found, n: int, made_for: str) -> None:
 
 
 def _header(folder: Path) -> dict[str, Any]:
-    header = json.loads((folder / "dynamics.json").read_text())
+    try:
+        header = json.loads((folder / "dynamics.json").read_bytes())
+    except ValueError as error:
+        raise _wrong(folder / "dynamics.json", f"no JSON ({error})", "what dataprune's Recorder writes") from None
     if missing := {"n", "fingerprint", "unseen"} - header.keys():
         raise _wrong(folder / "dynamics.json", f"no {', '.join(sorted(missing))}", "what dataprune's Recorder writes")
     return header
@@ -177,6 +182,12 @@ def _numbered(root: Path, files: Sequence[Path]) -> tuple[Path, ...]:
     order = sorted(range(len(files)), key=lambda i: numbers[i][at])
     _consecutive(root, [numbers[i][at] for i in order])
     return tuple(files[i] for i in order)
+
+
+def _check_indices(files: Sequence[Path]) -> None:
+    for file in files:
+        if not (index := _index_of(file)).exists():
+            raise _wrong(file, "no ids", f"{index.name} beside it: the rows are in the order of a shuffled loader")
 
 
 def _consecutive(path: Path, found: list[int]) -> None:
@@ -213,8 +224,6 @@ def _array_epochs(files: Sequence[Path]) -> Iterator[Epoch]:
     for file in files:
         values, index = _array(file), _index_of(file)
         kind = kind or _kind(values)
-        if index != file and not index.exists():
-            raise _wrong(file, "no ids", f"{index.name} beside it: the rows are in the order of a shuffled loader")
         yield _epoch(file, kind, values, _array(index) if index != file else None)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dataprune.data.safe_pickle import load
-from dataprune.errors import ConfigError, Shown, first, shaped
+from dataprune.errors import ConfigError, Shown, first, first_line, shaped
 
 TEXT = (".csv", ".tsv", ".txt")
 TARGETS = "targets"  # the labels beside the scores in the files of CCS and D2
@@ -79,7 +79,9 @@ def read_class_scores(path: str | Path, n_classes: int) -> np.ndarray:
     file = Path(path)
     if file.suffix != ".npy":
         raise ConfigError("path", str(path), "a .npy file with one number a class")
-    scores = np.load(file, allow_pickle=False)
+    scores = _read_arrays(file)
+    if not isinstance(scores, np.ndarray):
+        raise ConfigError("path", str(path), "one array, not several")
     if scores.dtype.kind not in "fiu" or scores.ndim not in (1, 2) or scores.shape[-1] != n_classes:
         found = f"{str(path)!r} with {scores.dtype} of shape {scores.shape}"
         raise ConfigError("path", Shown(found), f"numbers of shape ({n_classes},) or (targets, {n_classes})")
@@ -93,16 +95,27 @@ def _content(file: Path, id_column: str, name_column: str) -> np.ndarray | Mappi
     if file.suffix == ".parquet":
         import pandas as pd
 
-        return {name: values.to_numpy() for name, values in pd.read_parquet(file).items()}
+        try:
+            table = pd.read_parquet(file)
+        except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
+            raise ConfigError("path", str(file), f"a Parquet file ({first_line(error)})") from None
+        return {name: values.to_numpy() for name, values in table.items()}
     if file.suffix in (".npy", ".npz"):
         return _read_arrays(file)
-    found = json.loads(file.read_text()) if file.suffix == ".json" else load(file, "path")
+    found = _read_json(file) if file.suffix == ".json" else load(file, "path")
     if isinstance(found, list):
         found = np.asarray(found)
     if not isinstance(found, Mapping | np.ndarray):
         expected = "an array of scores, or a dictionary with some"
         raise ConfigError("path", Shown(f"{str(file)!r} with a {type(found).__name__}"), expected)
     return found
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ConfigError("path", str(file), f"a file of JSON ({first_line(error)})") from None
 
 
 def _columns(found: Mapping[Any, Any], name_column: str) -> Table:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprune.data.examples import Dataset, Split
-from dataprune.errors import ConfigError
+from dataprune.errors import ConfigError, first_line
 
 
 def read(path: str, image: str = "image", label: str = "label") -> Dataset:
@@ -33,6 +33,8 @@ def read(path: str, image: str = "image", label: str = "label") -> Dataset:
             raise ConfigError("path", path, f"a folder with {split}*.parquet inside; it has {there}")
     splits = {split: _split(parts, image, label) for split, parts in files.items() if parts}
     classes = _class_names(pq.read_schema(files["train"][0]), label)
+    if any(len(split.labels) == 0 for split in splits.values()):
+        raise ConfigError("path", path, "a row at least in the files of each split")
     if classes is None:
         classes = [str(i) for i in range(int(max(s.labels.max() for s in splits.values())) + 1)]
     return Dataset(classes, splits)
@@ -40,7 +42,7 @@ def read(path: str, image: str = "image", label: str = "label") -> Dataset:
 
 def _split(files: list[Path], image: str, label: str) -> Split:
     for file in files:
-        there = pq.read_schema(file).names
+        there = _schema(file).names
         for column in (image, label):
             if column not in there:
                 raise ConfigError("path", str(file), f"a column {column!r}; it has {', '.join(there)}")
@@ -51,6 +53,13 @@ def _split(files: list[Path], image: str, label: str) -> Split:
     if labels.dtype.kind not in "iu":
         raise ConfigError("path", str(files[0]), f"integer labels in column {label!r}, not {labels.dtype}")
     return Split(_Column(files, image), labels.astype(np.int64), _names(files, image))
+
+
+def _schema(file: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(file)
+    except pa.ArrowInvalid as error:
+        raise ConfigError("path", str(file), f"a Parquet file ({first_line(error)})") from None
 
 
 class _Column:

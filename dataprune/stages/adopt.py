@@ -6,6 +6,7 @@ writes them.
 """
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from dataprune.config import AdoptConfig, RunConfig
 from dataprune.cost import told_of
 from dataprune.data.examples import Examples
-from dataprune.errors import ConfigError, Shown
+from dataprune.errors import ConfigError, Shown, first_line
 from dataprune.models.networks import Network, build, describe
 
 CONFIG = AdoptConfig
@@ -38,10 +39,17 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
 def read_state(path: Path, key: str) -> dict[str, torch.Tensor]:
     """The state_dict in a checkpoint file: itself, or under `state_dict` or `model`. Only tensors are unpickled."""
     try:
+        if zipfile.is_zipfile(path):  # torch does not compare the checksums that it has written
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ConfigError(key, str(path), f"a file as it was written: {damaged} in it has changed")
         there = torch.load(path, map_location="cpu", weights_only=True)
+    except ConfigError:
+        raise
     except Exception as error:  # torch raises pickle, zip, EOF and runtime errors here; all mean the same to the user
         raise ConfigError(
-            key, str(path), f"a file of tensors that torch.load(weights_only=True) reads: {error}"
+            key, str(path), f"a file of tensors that torch.load(weights_only=True) reads ({first_line(error)})"
         ) from None
     for name in ("state_dict", "model"):
         if isinstance(there, dict) and isinstance(there.get(name), dict):

@@ -135,11 +135,11 @@ class Table:
             return Looked(hashed(image), image, readable=True)
         if isinstance(image, bytes):
             return Looked(hashed(image), image, _readable(image))
-        if self.config.content == "stat":
-            return Looked(known.by_size(image, name), None, readable=True)
-        if (digest := known.unchanged(image, name)) is not None:
-            return Looked(digest, None, readable=True)
         try:
+            if self.config.content == "stat":
+                return Looked(known.by_size(image, name), None, readable=True)
+            if (digest := known.unchanged(image, name)) is not None:
+                return Looked(digest, None, readable=True)
             encoded = image.read_bytes()
         except OSError:
             return Looked(bytes(HASH), None, readable=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dataprune.store.jobs import in_use, take
-from dataprune.store.results import DamagedResult, Result, Store, check_file
+from dataprune.store.results import DamagedResult, Result, Store, check_file, check_records
 
 
 def main(words: list[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(words: list[str] | None = None) -> int:
     store = Store(args.root, verify=False)
     try:
         return args.run(store, args)
-    except LookupError as error:
+    except (LookupError, DamagedResult) as error:
         print(error.args[0], file=sys.stderr)
         return 1
 
@@ -68,12 +68,15 @@ def _verify(store: Store, args: argparse.Namespace) -> int:
     damaged = 0
     for result in results:
         try:
+            check_records(result)
             for name, known in result.manifest["files"].items():
                 check_file(result, name, known)
         except DamagedResult as error:
             damaged += 1
             print(error)
     print(f"{len(results) - damaged} of {len(results)} results are whole")
+    if not args.result:
+        store.rows()  # raises for one that has changed
     return 1 if damaged else 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dataprune.errors import ConfigError
+from dataprune.errors import ConfigError, first_line
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
@@ -32,10 +32,10 @@ def about_disk(error: Exception, store: str) -> ConfigError | None:
     number, name = getattr(error, "errno", None), str(getattr(error, "filename", None))
     root = Path(store).absolute()
     if number in FULL or (number is None and isinstance(error, OSError | RuntimeError) and _free(root) < ALMOST_FULL):
-        expected = f"room on its disk and on that of the job's outputs; one is full ({_first_line(error)})"
+        expected = f"room on its disk and on that of the job's outputs; one is full ({first_line(error)})"
         return ConfigError("run.store", store, expected)
     if number in CLOSED and name.startswith(str(root)):
-        return ConfigError("run.store", store, f"a folder that can be written ({_first_line(error)})")
+        return ConfigError("run.store", store, f"a folder that can be written ({first_line(error)})")
     return None
 
 
@@ -43,7 +43,3 @@ def _free(path: Path) -> int:
     """Bytes that are free on the disk of `path`, or of its first parent that exists."""
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     return shutil.disk_usage(there).free
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

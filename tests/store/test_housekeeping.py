@@ -149,3 +149,21 @@ def test_no_command_and_help_are_those_of_argparse(capsys):
             main(words)
         assert caught.value.code == code
     assert "verify" in capsys.readouterr().out
+
+
+def test_verify_reads_recipes_manifests_and_rows_too(tmp_path, capsys):
+    """A figure that has changed in a manifest or in a row is damage like a changed file."""
+    store = Store(tmp_path)
+    recipe = Recipe("score", 1, {})
+    with store.building(recipe, say=print) as work:
+        (work / "scores.npy").write_bytes(b"1")
+        result = store.commit(recipe, {"n": 10})
+    row = store.write_row("a", {"kept": 10, "keys": {}})
+    assert main(["--root", str(tmp_path), "verify"]) == 0
+    for path in (result / "manifest.json", row):
+        there = path.read_text()
+        path.write_text(there.replace("10", "11"))
+        assert main(["--root", str(tmp_path), "verify"]) == 1
+        said = capsys.readouterr()
+        assert path.name in said.out + said.err
+        path.write_text(there)
