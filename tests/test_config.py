@@ -24,8 +24,8 @@ from dataprune.config import (
     TrainConfig,
     from_plain,
     identity,
-    typed,
 )
+from dataprune.config_checks import typed
 from dataprune.errors import ConfigError
 from dataprune.launch import recipe_of
 
