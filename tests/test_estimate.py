@@ -25,6 +25,21 @@ def test_the_plan_is_what_a_run_builds(jobs, capsys):
     assert set(planned) == set(row["keys"]) - {"source", "source_pixels", "target", "target_pixels"}
 
 
+def test_recipes_of_several_processes_are_planned_by_one(jobs, capsys):
+    planning.estimate(jobs.config("method=random", "target=none", "pretrain.processes=2"))
+    assert roles(capsys.readouterr().out) == ["subset", "model", "source_result"]
+
+
+def test_a_checkpoint_that_stands_for_a_pruned_model_is_planned(jobs, capsys):
+    words = ["method=random", "target=none"]
+    (row,) = jobs.run(*words)
+    weights = jobs.store / "train" / row["keys"]["model"] / "model.pt"
+    subset = jobs.store / "select" / row["keys"]["subset"] / "export" / "subset.npz"
+    claimed = [f"pretrain.checkpoint={weights}", f"pretrain.subset={subset}"]
+    planning.estimate(jobs.config(*words, *claimed, "prune_ratio=0.75"))
+    assert roles(capsys.readouterr().out) == ["subset", "model", "source_result"]
+
+
 def test_what_is_there_is_found(jobs, capsys):
     jobs.run("method=forgetting")
     planning.estimate(jobs.config("method=forgetting", "prune_ratio=0.75"))
