@@ -77,7 +77,7 @@ class Policy(Sampler[int]):
         return ids.copy(), None if weights is None else weights.copy()
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: what was observed until now counts in it. Nothing if it has begun; `epochs` is the end."""
+        """Begin an epoch: what was observed until now counts in it. `epochs`, behind the last one, has no examples."""
         epoch = whole_number("epoch", epoch, 0, self.epochs)
         if epoch != self.now:
             self.seen.close()
@@ -85,9 +85,10 @@ class Policy(Sampler[int]):
             self._forget()
 
     def __iter__(self) -> Iterator[int]:
+        if self.now == self.epochs:
+            warnings.warn(f"the {self.epochs} epochs of this sampler are over: no examples", stacklevel=2)
         if self._iterated and self.seen.any:
-            text = f"epoch {self.now} begins again although its losses were observed: call set_epoch before each epoch"
-            warnings.warn(text, stacklevel=2)
+            warnings.warn(f"epoch {self.now} begins again, its losses were observed: call set_epoch", stacklevel=2)
         self._iterated = True
         return iter(self._current()[0].tolist())
 
@@ -142,8 +143,7 @@ class Policy(Sampler[int]):
 
     def _current(self) -> tuple[np.ndarray, np.ndarray | None]:
         if self._drawn is None:
-            whole_number("epoch", self.now, 0, None if self.epochs is None else self.epochs - 1)
-            self._drawn = self.draw(self.now)
+            self._drawn = (np.empty(0, np.int64), None) if self.now == self.epochs else self.draw(self.now)
         return self._drawn
 
     def _forget(self) -> None:

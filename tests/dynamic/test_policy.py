@@ -287,7 +287,7 @@ def test_ids_of_another_epoch_have_no_weight():
         (lambda: Policy(2.5), "n"),
         (lambda: Policy(3, 0), "epochs"),
         (lambda: Policy(3, seed=-1), "seed"),
-        (lambda: Policy(3, 4).epoch(4), "epoch"),
+        (lambda: Policy(3, 4).epoch(5), "epoch"),
         (lambda: Policy(3, 4).set_epoch(5), "epoch"),
         (lambda: Policy(3, 4).set_epoch(1.5), "epoch"),
         (lambda: Policy(3, 4).set_epoch(-1), "epoch"),
@@ -314,12 +314,15 @@ def test_progress_is_the_share_of_the_training_that_is_over():
     assert policy.progress() == 1
 
 
-def test_after_the_last_epoch_there_is_nothing_to_train_on():
-    policy = Policy(10, 2)
-    policy.set_epoch(2)
-    for call in (lambda: list(policy), lambda: policy.count, lambda: policy.epoch(2), lambda: policy.weights([1])):
-        with pytest.raises(ConfigError, match="epoch=2: expected a whole number, 0 to 1"):
-            call()
+def test_behind_the_last_epoch_there_is_nothing_to_train_on(make):
+    """Where a finished training is resumed; a loop that is longer than its sampler is told, then stopped."""
+    policy = make()
+    policy.set_epoch(EPOCHS)
+    with pytest.warns(UserWarning, match="12 epochs of this sampler are over"):
+        assert list(policy) == []
+    assert policy.epoch(EPOCHS)[0].dtype == np.int64
+    with pytest.raises(ConfigError, match="epoch=13: expected a whole number, 0 to 12"):
+        policy.set_epoch(EPOCHS + 1)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -361,7 +364,7 @@ def test_a_loop_that_forgets_set_epoch_is_told():
     policy = InfoBatch(N, EPOCHS)
     for ids in DataLoader(range(N), sampler=policy, batch_size=30):
         policy.observe(ids, torch.ones(len(ids)))
-    with pytest.warns(UserWarning, match="epoch 0 begins again.*set_epoch"):
+    with pytest.warns(UserWarning, match=r"epoch 0 begins again.*set_epoch"):
         iter(policy)
     policy.set_epoch(1)
     with warnings.catch_warnings():
