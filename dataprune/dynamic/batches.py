@@ -15,7 +15,6 @@ choose from the whole batch, and go backward in each, also where none of its sha
 """
 
 import hashlib
-from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,12 @@ from dataprune.selectors.budget import budget
 class BatchPolicy(Policy):
     """All examples in each epoch, of which each batch trains on some."""
 
-    @abstractmethod
     def choose(self, ids: Any, losses: Any, p_true: Any = None) -> Any:
         """Return which of a batch to train on, bool (b,): a tensor where `ids` is one, on its device, or an array.
 
-        ids: int (b,). losses: float (b,). p_true: float (b,), probability of the true class.
+        ids: int (b,). losses: float (b,). p_true: float (b,), probability of the true class. In the current epoch.
         """
+        raise NotImplementedError
 
 
 class ProgressiveDropout(BatchPolicy):

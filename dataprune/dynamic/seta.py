@@ -46,7 +46,7 @@ class SeTa(Policy):
         """Return the ids of an epoch; no weights."""
         share = np.sort(stream(self.seed, "prune", epoch).permutation(self.n)[: self.size])
         new = np.isnan(self.seen.last[share])
-        if epoch == 0 or epoch >= self.stop or new.all():
+        if epoch >= self.stop or new.all():
             return share, None
         group = loss_groups(self.seen.last[share[~new]], self.groups)
         there = int(group.max()) + 1

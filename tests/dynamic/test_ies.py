@@ -71,6 +71,15 @@ def test_what_nobody_looked_at_comes_back():
     assert policy.excluded(5).tolist() == []
 
 
+def test_an_epoch_that_nobody_trained_is_no_epoch():
+    policy = IES(2, threshold=0.1, average=1)
+    for epoch in range(4):
+        policy.epoch(epoch)
+        policy.observe([0, 1], [1.0, epoch % 2])
+    policy.set_epoch(4)
+    assert policy.excluded(7).tolist() == [0]
+
+
 def test_a_threshold_of_zero_leaves_nothing_out():
     policy = IES(2, threshold=0, average=1)
     for epoch in range(6):

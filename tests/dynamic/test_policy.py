@@ -90,14 +90,6 @@ def test_what_is_not_pruned_comes_in_the_order_of_the_train_stage():
         np.testing.assert_array_equal(Policy(N, seed=3).epoch(epoch)[0], order.epoch(epoch))
 
 
-def test_the_choice_is_not_the_draw_of_the_order():
-    """One generator for both would make what is kept and where it stands hang together."""
-    policy = InfoBatch(N, EPOCHS)
-    policy.observe(np.arange(N), np.r_[np.zeros(N - 1), 100])
-    ids, _ = policy.epoch(1)
-    assert set(ids) - {N - 1} != set(Policy(N).epoch(1)[0][: len(ids) - 1])
-
-
 # the state
 
 

@@ -83,6 +83,7 @@ def test_groups_of_a_hand_worked_example():
     assert loss_groups(np.array([5.0, 0, 9, 1, 5.5, 0, 10]), 3).tolist() == [1, 0, 2, 0, 1, 0, 2]
     assert loss_groups(np.array([1.0, 1, 1, 1, 2]), 2).tolist() == [0, 0, 0, 0, 1]
     assert loss_groups(np.array([3.0]), 4).tolist() == [0]
+    assert loss_groups(np.array([0.0, 3, 4, 5]), 2).tolist() == [0, 0, 1, 1]  # 3 lies halfway between 1.5 and 4.5
 
 
 @pytest.mark.parametrize(
