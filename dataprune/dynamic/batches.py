@@ -41,7 +41,7 @@ class ProgressiveDropout(BatchPolicy):
 
     Chosen are the examples of the batch with p_true < threshold; in the last `revision` epochs all. May be none.
 
-    threshold: above 0 to 1; 0.3 and 0.7 were published. revision: epochs, 0 to epochs.
+    threshold: above 0 to 1; published 0.3. revision: epochs at the end, 0 to epochs; published 1 of 30.
 
     Departure from the published code: there a threshold of 0 means the misclassified; p_true does not tell these.
     """
@@ -68,9 +68,6 @@ class RhoLoss(BatchPolicy):
 
     irreducible: float (n,), each example's loss under a model that was trained on other data (or on the other half);
     None: 0 for all, which selects by the training loss. ratio: left out, 0 to below 1; published 0.9, of large batches.
-
-    Departure from the published code: the losses may come from any mode of the network (there from eval mode's or a
-    proxy's); it is the caller's forward pass.
     """
 
     def __init__(

@@ -33,7 +33,8 @@ class IES(Policy):
         seed: int = 0,
     ) -> None:
         self.average, self.k = whole_number("average", average, 1), whole_number("k", k, 1)
-        if not isinstance(threshold, int | float) or isinstance(threshold, bool) or not 0 <= threshold < np.inf:
+        number = isinstance(threshold, int | float | np.floating) and not isinstance(threshold, bool)
+        if not number or not 0 <= threshold < np.inf:
             raise ConfigError("threshold", threshold, "a number of 0 or more: 0.001 for CIFAR-10")
         self.threshold = threshold
         super().__init__(

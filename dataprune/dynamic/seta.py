@@ -13,7 +13,7 @@ class SeTa(Policy):
 
     A random (1 - ratio) of the examples, rounded half up, is grouped by last known loss (1-D k-means) into G groups,
     easy to hard. Of w = round(window * G) consecutive ones, at least 1, the epoch trains on those from group
-    epoch mod (G - w + 1) on: the easiest first, and from the hardest back to the easiest. Epoch 0 and those from
+    epoch mod (G - w + 1) on: from easy to hard, then from the easiest again. Epoch 0 and those from
     ceil((1 - anneal) epochs) on take the whole random share. No weights.
 
     ratio: left out at random before, 0 to below 1. groups: 1 or more. window: share of the groups, above 0 to 1.
