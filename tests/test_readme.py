@@ -85,6 +85,72 @@ def test_the_lightning_callback_records_every_example_in_every_epoch(tmp_path):
     assert not np.isnan(p_true).any()
 
 
+def separable(n=200):
+    """Images of ten numbers whose class the first says, as a torch data set."""
+    torch.manual_seed(0)
+    images = torch.randn(n, 10)
+    return torch.utils.data.TensorDataset(images, (images[:, 0] > 0).long())
+
+
+def test_the_loop_with_a_sampler_prunes_and_learns_as_printed():
+    dataset, network = separable(), torch.nn.Linear(10, 2)
+    names = {"torch": torch, "network": network, "dataset": dataset, "counts": (counts := [])}
+    names["optimizer"] = torch.optim.SGD(network.parameters(), lr=0.5)
+    counted = "sampler.set_epoch(epoch); counts.append(sampler.count)"
+    exec(block("sampler.set_epoch(epoch)").replace("sampler.set_epoch(epoch)", counted), names)
+    assert counts[0] == counts[-1] == 200
+    assert max(counts[1:10]) < 190
+    x, y = dataset.tensors
+    assert (network(x).argmax(1) == y).float().mean() > 0.9
+
+
+def fitted(folder, epochs, resume=None):
+    """The batches and the evaluations of the README's module with a sampler, as (epoch, ids) and epochs."""
+    from dataprune.dynamic import InfoBatch, WithIds
+
+    torch.manual_seed(0)
+    sampler, seen, evaluated = InfoBatch(200, 8), [], []
+    names = {"pl": pl, "torch": torch, "sampler": sampler}
+    exec(block("class Pruned"), names)
+
+    class Module(names["Pruned"]):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(10, 2)
+
+        def forward(self, x):
+            return self.layer(x)
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            seen.append((self.current_epoch, batch[2].tolist()))
+
+        def validation_step(self, batch, batch_idx):
+            evaluated.append(self.current_epoch)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.5)
+
+    trainer = pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        num_sanity_val_steps=0, callbacks=[pl.callbacks.ModelCheckpoint(folder, filename="last")],
+    )  # fmt: skip
+    loader = torch.utils.data.DataLoader(WithIds(separable()), batch_size=64, sampler=sampler)
+    trainer.fit(Module(), loader, torch.utils.data.DataLoader(separable(), batch_size=200), ckpt_path=resume)
+    return seen, evaluated
+
+
+def test_the_lightning_module_with_a_sampler_evaluates_in_every_epoch_and_resumes(tmp_path):
+    whole, evaluated = fitted(tmp_path / "whole", 8)
+    assert evaluated == list(range(8))
+    counts = [sum(len(ids) for epoch, ids in whole if epoch == e) for e in range(8)]
+    assert counts[0] == counts[7] == 200
+    assert max(counts[1:7]) < 190
+    fitted(tmp_path / "part", 3)
+    resumed, _ = fitted(tmp_path / "rest", 8, str(tmp_path / "part" / "last.ckpt"))
+    assert resumed == [step for step in whole if step[0] >= 3]
+    fitted(tmp_path / "end", 8, str(tmp_path / "whole" / "last.ckpt"))  # loads, and there is nothing left to do
+
+
 def test_the_selectors_take_arrays_as_printed():
     rng = np.random.default_rng(0)
     names = {"np": np, "difficulty": rng.random(2000, np.float32)}
