@@ -7,7 +7,7 @@ from benchmarks.faults.__main__ import KNOWN
 from benchmarks.faults.bad import attempt
 from benchmarks.faults.jobs import Forks, run
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]  # a busy machine takes three times as long
 
 
 @pytest.fixture(scope="module")
