@@ -28,7 +28,8 @@ from dataprune import report
 from dataprune.config import Config
 from dataprune.config_checks import typed
 from dataprune.errors import ConfigError
-from dataprune.overrides import check_overrides
+from dataprune.overrides import check_overrides, check_words
+from dataprune.processes import LostWorker
 from dataprune.store import DamagedResult, about_disk
 
 ConfigStore.instance().store(name="base_config", node=Config)
@@ -53,7 +54,7 @@ def job(composed: DictConfig) -> None:
     logging.captureWarnings(True)
     try:
         run(composed)
-    except (ConfigError, DamagedResult, OmegaConfBaseException) as error:
+    except (ConfigError, DamagedResult, LostWorker, OmegaConfBaseException) as error:
         raise Refused(str(error)) from (error if os.environ.get("HYDRA_FULL_ERROR") else None)
     except (OSError, RuntimeError) as error:  # torch says RuntimeError where a file cannot be written
         if (refused := about_disk(error, composed.run.store)) is None:
@@ -89,6 +90,10 @@ def main() -> None:
     os.environ.setdefault("DATAPRUNE_ROOT", str(here("multirun_templates").parent))
     # composing a config makes many small objects and no cycles: collecting after every 700 takes a tenth of a sweep
     gc.set_threshold(50_000)
+    try:
+        check_words(sys.argv[1:])
+    except ConfigError as error:
+        sys.exit(str(error))
     try:
         job()
     finally:

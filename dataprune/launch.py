@@ -216,6 +216,10 @@ def main(work: Path) -> None:
         if is_first:
             write_json(work / "scratch" / "answer.json", answer)
         dist.destroy_process_group()
+    # torch's threads were seen to abort a process that had done all its work while it was taken down
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

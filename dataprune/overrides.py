@@ -20,6 +20,14 @@ def check_overrides(cfg: Config, words: Sequence[str]) -> None:
             raise ConfigError(key, value, "no transfer recipe beside target=none, or a target")
 
 
+def check_words(words: Sequence[str]) -> None:
+    """Raise a ConfigError for values of a transfer beside target=none: there Hydra ends in a stack trace."""
+    keys = [word.lstrip("+~").partition("=")[0] for word in words]
+    lost = next((key for key in keys if key.startswith("transfer.")), None)
+    if lost is not None and "target=none" in words:
+        raise ConfigError(lost, Shown("..."), "no value of a transfer beside target=none, or a target")
+
+
 def _instead(group: str, options: list[str]) -> str:
     if group == "target" and len(options) > 1:
         more = " ".join(f"+target@others.{option}={option}" for option in options[1:])

@@ -25,6 +25,10 @@ ALIVE = "DATAPRUNE_ALIVE"  # the named pipe that a driver holds open for its wor
 REFUSED = "refused.json"  # in scratch/: the ConfigError of a worker
 
 
+class LostWorker(RuntimeError):
+    """A process of a stage has ended before its work was done."""
+
+
 def of_others(name: str) -> bool:
     """Whether an environment variable speaks of processes that somebody else has started."""
     return name in INHERITED or name.startswith(INHERITED_PREFIXES)
@@ -56,7 +60,7 @@ def place(processes: int) -> tuple[int, int]:
 def run_in_processes(work: Path, processes: int, threads: int | None) -> Any:
     """Run the task of a work folder in processes of their own, which end with this one; return what process 0 left.
 
-    A ConfigError in one of them is raised here. Raises RuntimeError if one fails.
+    A ConfigError in one of them is raised here. Raises LostWorker if one fails.
     """
     answer, refused, logs = work / "scratch" / "answer.json", work / "scratch" / REFUSED, work / "log"
     for path in (answer, refused):
@@ -75,7 +79,7 @@ def run_in_processes(work: Path, processes: int, threads: int | None) -> Any:
     if refused.exists():
         raise ConfigError(*_read_refusal(refused))
     if code or not answer.exists():
-        raise RuntimeError(f"{work.name}: a worker process failed (exit code {code}); their output is in {logs}")
+        raise LostWorker(f"{work.name}: a worker process failed (exit code {code}); their output is in {logs}")
     return json.loads(answer.read_text())
 
 

@@ -53,6 +53,8 @@ def check_optimizer(optimizer: dict[str, Any], key: str) -> None:
         _number(f"{key}.lr", optimizer["lr"], "a number above 0", lambda x: x > 0)
     if "momentum" in optimizer:
         _number(f"{key}.momentum", optimizer["momentum"], "a number from 0 to below 1", lambda x: 0 <= x < 1)
+    if optimizer.get("nesterov") and not optimizer.get("momentum"):
+        raise ConfigError(f"{key}.nesterov", True, f"false, or a momentum above 0 ({key}.momentum)")
     if "weight_decay" in optimizer:
         _number(f"{key}.weight_decay", optimizer["weight_decay"], "a number, 0 or more", lambda x: x >= 0)
 

@@ -13,9 +13,7 @@ from benchmarks.faults.jobs import Forks, Line
 
 # cases that may fall, each with the reason; the table shows them all the same
 KNOWN: dict[str, str] = {
-    "Nesterov without momentum": "torch tells when the optimiser is made, with a stack trace",
     "a first pick that is no example": "the selector tells, after the surrogate's training",
-    "a value of a transfer beside no target": "Hydra asserts, before it calls us, that nothing lies below null",
 }
 Campaign = Callable[[Path, Forks], Line]
 
