@@ -35,9 +35,6 @@ from dataprune.store import DamagedResult, about_disk
 ConfigStore.instance().store(name="base_config", node=Config)
 
 
-STAMPS: dict[str, str] = {}  # states of the data sets that this driver has looked at: once, however many jobs it runs
-
-
 class Refused(CompactHydraException):
     """What Hydra prints as one line, without a stack trace (HYDRA_FULL_ERROR=1 shows it)."""
 
@@ -66,6 +63,7 @@ def run(composed: DictConfig) -> None:
     """Check the config, run the pipeline, file the rows in the job's output folder."""
     cfg = typed(composed)
     from dataprune import pipeline  # after the check: the stages pull in what they need
+    from dataprune.stage_calls import STAMPS
     from dataprune.tracking import Tracker
 
     job_config = HydraConfig.get()

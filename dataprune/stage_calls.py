@@ -14,7 +14,9 @@ from dataprune.launch import Follow, obtain, recipe_of
 from dataprune.store import Result, Store, fingerprint
 from dataprune.store.jobs import RunningJob
 
-Stamps = dict[str, str]  # of the data sets that a driver has looked at
+Stamps = dict[str, str]  # states of data sets, by a hash of their configs
+# those that this process has looked at: once, however many jobs it runs (not in __main__, of which launchers make copies)
+STAMPS: Stamps = {}
 
 
 class Stages:
