@@ -15,7 +15,7 @@ from dataprune.store import Result, Store, fingerprint
 from dataprune.store.jobs import RunningJob
 
 Stamps = dict[str, str]  # states of data sets, by a hash of their configs
-# those that this process has looked at: once, however many jobs it runs (not in __main__, of which launchers make copies)
+# those that this process has looked at: once, however many jobs it runs (in __main__ each job would get a copy)
 STAMPS: Stamps = {}
 
 
