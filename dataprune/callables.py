@@ -16,7 +16,7 @@ import inspect
 import json
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -211,11 +211,25 @@ def code_of(target: str, *, ours: bool = False) -> str | None:
     ours: count this package's own modules too, those of the closure of a user's function included. Read once a process;
     `read_code` reads again. Raises LookupError where there is no source: `__main__`, a module made at run time.
     """
-    return read_code(target, ours=ours)
+    return _closure(target, ours, _first_seen)
 
 
 def read_code(target: str, *, ours: bool = False) -> str | None:
     """`code_of` from the files as they are now."""
+    return _closure(target, ours, _seen)
+
+
+def _seen(path: str, package: str) -> tuple[str, list[str]]:
+    """A hash of a source file's code, and what it imports."""
+    content, tree = parsed(path)
+    return hashlib.sha256(stripped(content).encode()).hexdigest(), list(imported(tree, package))
+
+
+# As this process saw the file first: what it has imported since stays what it was, whoever edits the file
+_first_seen = cache(_seen)
+
+
+def _closure(target: str, ours: bool, seen: Callable[[str, str], tuple[str, list[str]]]) -> str | None:
     module = module_of(target)
     if not ours and is_ours(module):
         return None
@@ -233,10 +247,9 @@ def read_code(target: str, *, ours: bool = False) -> str | None:
         if not spec.origin.endswith(".py"):  # a compiled module
             code[name] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
             continue
-        content, tree = parsed(spec.origin)
-        code[name] = hashlib.sha256(stripped(content).encode()).hexdigest()
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        queue += imported(tree, package)
+        code[name], further = seen(spec.origin, package)
+        queue += further
         if not is_ours(name):  # importing a module runs those of its parents; ours define nothing but names
             queue += _parents(name)
     return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()[:16] if code else None

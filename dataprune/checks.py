@@ -89,6 +89,9 @@ def check_checkpoint(cfg: Config, method: MethodConfig, key: str) -> None:
         if cfg.pretrain.subset is not None:
             raise ConfigError("pretrain.subset", cfg.pretrain.subset, "null: it belongs to pretrain.checkpoint")
         return
+    if cfg.pretrain.subset is not None and method.trains_on != "subset":
+        what = f"null, or a method that selects: {key}={method.name} would show a pruned model as one of all examples"
+        raise ConfigError("pretrain.subset", cfg.pretrain.subset, what)
     if method.trains_on in ("full", "nothing") or (method.trains_on == "subset" and cfg.pretrain.subset is not None):
         return
     what = f"null: {key}={method.name} trains on a part of the source, and a ready model does not know which"
@@ -116,6 +119,8 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
         if fixed is not None or cfg.others or method.score is None:
             what = "1: several surrogates are trained here, scored, and their scores averaged, for one target"
             raise ConfigError(f"{key}.runs", method.runs, what)
+    if cfg.signals.split != "train" and inputs_asked_for(method) & {"signals", "gradients"}:
+        raise ConfigError("signals.split", cfg.signals.split, f"train: {key}={method.name} selects from that split")
     for function, part, filled in functions_of(method):
         check_arrays(cfg, method, function, f"{key}.{part}", filled)
     check_path(method, key)

@@ -1,12 +1,11 @@
 """From a finished job to its row in the influence store."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dataprune.config import Config, identity
+from dataprune.config import Config
 from dataprune.cost import as_told
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
@@ -49,7 +48,7 @@ def collect(cfg: Config, row: dict[str, Any]) -> None:
         labels=target.labels,
         targets=target.classes,
         schema=SCHEMA,
-        experiment=experiment_of(cfg, source.fingerprint, target.fingerprint),
+        experiment=experiment_of(row, source.fingerprint, target.fingerprint),
     )
     outcomes = np.load(results / "evaluate" / keys["target_result"] / "outcomes.npz")
     spent = {"model": int(select["model"])} | as_told(row["cost"])
@@ -58,9 +57,10 @@ def collect(cfg: Config, row: dict[str, Any]) -> None:
     store.write(int(select["model"]), mask, {key: outcomes[key] for key in SCHEMA})
 
 
-def experiment_of(cfg: Config, source: str, target: str) -> dict[str, Any]:
-    """What all models of one experiment have in common: data, recipes, and the selection but for the model's number."""
-    assert cfg.transfer is not None
-    select = {k: v for k, v in (cfg.method.select or {}).items() if k != "model"}
-    recipes = {"pretrain": identity(replace(cfg.pretrain, seed=0)), "transfer": identity(replace(cfg.transfer, seed=0))}
+def experiment_of(row: dict[str, Any], source: str, target: str) -> dict[str, Any]:
+    """What all models of one experiment have in common: data, everything that the row's config holds, and the selection
+    but for the model's number."""
+    method = row["config"]["method"]
+    select = {name: value for name, value in method["select"].items() if name != "model"}
+    recipes = row["config"] | {"method": method | {"select": select}}
     return {"source": source, "target": target, "recipes": fingerprint(recipes), "select": select}

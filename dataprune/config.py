@@ -114,7 +114,7 @@ class RecordConfig:
 class TrainConfig:
     """What makes a trained model what it is. Any change here is another model and trains again. Stage: train."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     model: dict[str, Any] | None = None  # the backbone; None = the one that comes in (transfer)
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
@@ -179,7 +179,7 @@ class MethodConfig:
 class AdoptConfig:
     """Foreign weights for one of our networks. Stage: adopt."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     checkpoint: str = field(default=MISSING, metadata={"place": True})  # its content is in the recipe, not its path
     model: dict[str, Any] = field(default_factory=dict)
 

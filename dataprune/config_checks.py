@@ -19,6 +19,7 @@ def typed(composed: DictConfig) -> Config:
     # the container, not the DictConfig: merging the latter lets keys through that `+key=value` has added
     cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(composed)))
     assert isinstance(cfg, Config)
+    check_plain(dataclasses.asdict(cfg), "")
     check_ranges(cfg)
     cfg.prune_ratio = as_typed(cfg.prune_ratio)  # range(0.05,1,0.05) of a sweep gives 0.15000000000000002
     check_cuts(cfg)
@@ -45,6 +46,21 @@ def typed(composed: DictConfig) -> Config:
         why = "without a target there are no halves" if cfg.target is None else "an influence store holds every target"
         raise ConfigError("evaluate.half", cfg.evaluate.half, f"all: {why}")
     return cfg
+
+
+def check_plain(tree: Any, key: str) -> None:
+    """Raise a ConfigError for what would reach a worker process as something else than is written in a recipe: text
+    that a second composition would resolve (from the environment, say), and numbers as names in a dictionary."""
+    if isinstance(tree, dict):
+        for name, inner in tree.items():
+            if not isinstance(name, str):
+                raise ConfigError(key, tree, f"text for names, '{name}' say: JSON knows no others")
+            check_plain(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(tree, list | tuple):
+        for inner in tree:
+            check_plain(inner, key)
+    elif isinstance(tree, str) and "${" in tree:
+        raise ConfigError(key, tree, "a value without ${...}, which would be resolved again where the stage runs")
 
 
 def check_cuts(cfg: Config) -> None:

@@ -127,7 +127,7 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
     if method.trains_on == "nothing":
         model = None
     else:
-        if cfg.pretrain.subset is not None and subset is not None:
+        if cfg.pretrain.subset is not None:
             check_claim(cfg, source.table, subset)
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
@@ -261,7 +261,7 @@ def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Resul
         quota=method.quota,
         weighted=method.weighted,
         # a selector that draws nothing gives the same ids for every seed
-        seed=cfg.seed if "rng" in parameters(method.select["_target_"]).names else 0,
+        seed=cfg.seed if "rng" in parameters(method.select["_target_"]).required else 0,
     )
     inputs = {name: known.get(name) for name in roles | {"examples", "scores", "cut", "heldout"}}
     if method.nested_from is not None and cfg.prune_ratio >= method.nested_from:
@@ -298,9 +298,12 @@ def effective(cfg: Config) -> Config:
     return replace(cfg, prune_ratio=ratio, others=cfg.others if looks_at_targets else {})
 
 
-def check_claim(cfg: Config, source: Result, subset: Result) -> None:
+def check_claim(cfg: Config, source: Result, subset: Result | None) -> None:
     """Raise a ConfigError unless the subset that a checkpoint is said to be trained on is the one that is kept here."""
     assert cfg.pretrain.subset is not None
+    if subset is None:
+        expected = f"null at prune_ratio={cfg.prune_ratio}, where nothing is selected: the row would say full"
+        raise ConfigError("pretrain.subset", cfg.pretrain.subset, expected)
     if not subset.path.exists():  # only planned, for run.estimate
         return
     claimed = Subset.load(cfg.pretrain.subset, Examples(source.path, "train").fingerprint)

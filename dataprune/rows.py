@@ -6,7 +6,7 @@ from typing import Any
 
 from dataprune import __version__
 from dataprune.callables import parameters
-from dataprune.config import Config, TrainConfig, identity
+from dataprune.config import Config, MethodConfig, TrainConfig, identity
 from dataprune.cost import COUNTED, cost
 from dataprune.launch import code_behind
 from dataprune.store import Result, fingerprint
@@ -55,7 +55,7 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
 
 def seeds_of(cfg: Config, results: dict[str, Result]) -> dict[str, int]:
     """The seeds that the experiment really draws from, by config key: equal ones give equal results."""
-    draws = cfg.method.select is not None and "rng" in parameters(cfg.method.select["_target_"]).names
+    draws = cfg.method.select is not None and "rng" in parameters(cfg.method.select["_target_"]).required
     seeds = {"seed": cfg.seed} if "subset" in results and draws else {}
     for key, role in (("surrogate", "surrogate"), ("pretrain", "model"), ("transfer", "adapted")):
         if role in results and results[role].recipe["stage"] == "train":
@@ -70,6 +70,8 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for role, result in results.items():
         kind, _, name = role.partition(".")
+        if kind in ("source", "source_pixels") and cfg.method.trains_on == "nothing":
+            continue  # it never sees them
         if kind in DATA:
             place = made.setdefault(DATA[kind], {}) if not name else made.setdefault("others", {}).setdefault(name, {})
             place |= _data(result)
@@ -82,9 +84,20 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     if "model" in results and results["model"].recipe["stage"] == "train":
         # as the config has it: what a ratio makes of it (iterations, a share an epoch) follows from the method
         made["pretrain"] = _plain(replace(cfg.pretrain, seed=0)) | _origin(results["model"])
+    if asks_for_names(cfg.method):
+        made["source"]["names"] = results["source"].digest[:16]
     made["method"] = _method(cfg, results)
     made["evaluate"] = _plain(cfg.evaluate)
+    for part in (made["evaluate"], *made.get("signals", {}).values()):
+        part.pop("batch_size", None)  # how many at a time, not what comes out
     return made
+
+
+def asks_for_names(method: MethodConfig) -> bool:
+    """Whether a function of the method looks at the examples' names, which the content of a data set does not hold."""
+    functions = [method.score, method.cut.score if method.cut else None, method.select]
+    given = [parameters(function["_target_"]).required for function in functions if function]
+    return "names" in method.arrays.values() or any("names" in required for required in given)
 
 
 DATA = {"source": "source", "source_pixels": "source", "target": "target", "target_pixels": "target"}

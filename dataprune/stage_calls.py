@@ -1,6 +1,7 @@
 """Call stages for one experiment: each looked up before it is built, its result remembered by its role."""
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -65,7 +66,7 @@ class Stages:
 
     def data(self, config: DataConfig, role: str) -> Data:
         """An indexed and decoded data set. Its files are looked at once a driver."""
-        seen = fingerprint(asdict(config.table))
+        seen = fingerprint([asdict(config.table), config.path and os.path.abspath(config.path)])
         if seen not in self.stamps:
             self.stamps[seen] = stamp(config.table, role)
         table = self("index", config.table, role, files=self.stamps[seen])

@@ -5,12 +5,13 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dataprune import launch
+from dataprune import callables, launch
 from dataprune.callables import code_of
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
@@ -50,16 +51,18 @@ def mine(tmp_path, monkeypatch):
 
     def write(text, name="my_own_code"):
         (folder / f"{name}.py").write_text(text)
-        for module in [m for m in sys.modules if m == name]:
-            del sys.modules[module]
+        sys.modules.pop(name, None)
         shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         code_of.cache_clear()
+        callables._first_seen.cache_clear()
         launch.MATCHED.clear()
         return name
 
     yield write
-    sys.modules.pop("my_own_code", None)
+    for name in [name for name in sys.modules if name.startswith("my_")]:
+        sys.modules.pop(name)
     code_of.cache_clear()
+    callables._first_seen.cache_clear()
 
 
 @pytest.mark.parametrize("storage", ["memory", "files"])
@@ -402,3 +405,130 @@ def test_more_surrogates_of_one_seed_are_none_of_the_next_seed(jobs):
     surrogates = [{key for role, key in row["keys"].items() if role.startswith("surrogate")} for row in rows]
     assert len(surrogates[0]) == len(surrogates[1]) == 2
     assert not surrogates[0] & surrogates[1]
+
+
+WRAP = "def wrap(in_channels, inner):\n    return inner\n"
+INNER = NETWORK + "\ndef make():\n    return Net(1)\n"
+
+
+def test_the_code_of_a_network_inside_a_network_counts_where_its_weights_are_ready(jobs, mine):
+    from dataprune.models.networks import code_of_network
+
+    spec = {"_target_": "my_own_code.wrap", "inner": {"_target_": "my_own_code_2.make"}}
+    mine(WRAP)
+    mine(INNER.format(how="nn.functional.relu"), "my_own_code_2")
+    before = code_of_network(spec)
+    mine(INNER.format(how="nn.functional.silu"), "my_own_code_2")
+    after = code_of_network(spec)
+    assert set(before) == {"my_own_code.wrap", "my_own_code_2.make"}
+    assert before["my_own_code_2.make"] != after["my_own_code_2.make"]
+
+
+def test_a_helper_that_is_edited_after_it_was_imported_is_told(mine, tmp_path):
+    """What a process has imported stays what it was: another function that uses it must not pass for the new code."""
+    mine("VALUE = 1\n", "my_helper")
+    mine("from my_helper import VALUE\ndef one():\n    return VALUE\n")
+    mine("from my_helper import VALUE\ndef two():\n    return VALUE\n", "my_own_code_2")
+    first = code_of("my_own_code.one")
+    (tmp_path / "code" / "my_helper.py").write_text("VALUE = 2\n")
+    from dataprune.callables import read_code
+
+    assert code_of("my_own_code.one") == first
+    assert code_of("my_own_code_2.two") != read_code("my_own_code_2.two"), "so the stage refuses to run"
+
+
+READER = """
+import pathlib
+from dataprune.data import folder
+from dataprune.data.examples import Dataset
+def listed(path):
+    return folder.read(pathlib.Path(path).read_text().strip())
+"""
+
+
+def test_pictures_that_lie_where_nobody_watches_are_refused(jobs, mine, tmp_path):
+    from dataprune import pipeline
+
+    mine(READER)
+    (tmp_path / "list.txt").write_text(str(pictures(tmp_path / "a")))
+    config = jobs.config(*PICTURES, f"source.path={tmp_path / 'list.txt'}")
+    config.source.reader = {"_target_": "my_own_code.listed"}
+    with pytest.raises(ConfigError, match=r"^source\.path=.*expected a folder that holds the images too"):
+        pipeline.job(config)
+    glyphs = jobs.config("method=random", "target=none")
+    glyphs.source.path = str(tmp_path)
+    with pytest.raises(ConfigError, match=r"^source\.path=.*the reader takes no path"):
+        pipeline.job(glyphs)
+
+
+def test_a_link_that_leads_elsewhere_is_noticed(tmp_path):
+    from dataprune.config import IndexConfig
+    from dataprune.data.content import stamp
+
+    a = pictures(tmp_path / "a")
+    shutil.rmtree(a / "test")
+    shutil.copytree(a / "train", a / "val")
+    config = IndexConfig({"_target_": "dataprune.data.folder.read"}, str(a))
+    states = []
+    for folder in ("train", "val"):
+        (a / "test").symlink_to(a / folder)
+        states.append(stamp(config, "source"))
+        (a / "test").unlink()
+    states.append(stamp(config, "source"))
+    assert len(set(states)) == 3
+    (a / "train" / "loop").symlink_to(a)  # and a link to a folder above ends
+    stamp(config, "source")
+
+
+def test_a_damaged_index_teaches_the_next_one_nothing(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr("dataprune.data.content.SETTLED", -(10**9) * 3600)
+    a = pictures(tmp_path / "a")
+    words = [*PICTURES, f"source.path={a}", "source.storage=files"]
+    (one,) = jobs.run(*words)
+    content = jobs.store / "index" / one["keys"]["source"] / "train" / "content.npy"
+    right = content.read_bytes()
+    content.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    (a / "train" / "dark" / "README").write_text("new")
+    (two,) = jobs.run(*words)
+    assert two["keys"]["source"] != one["keys"]["source"]
+    assert (jobs.store / "index" / two["keys"]["source"] / "train" / "content.npy").read_bytes() == right
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        (r"+method.select.shift=\${oc.env:HOME}", r"without \$\{\.\.\.\}"),
+        ("+method.select.table={1: 0.5}", "text for names"),
+        ("signals.split=test", r"^signals\.split='test': expected train: method=loss selects from that split"),
+    ],
+)
+def test_what_would_reach_a_function_as_something_else_is_refused(jobs, word, text):
+    with pytest.raises(ConfigError, match=text):
+        jobs.run("method=loss", "target=none", word)
+
+
+def test_a_claimed_subset_is_never_shown_as_all_examples(jobs):
+    (row,) = jobs.run("method=random", "target=none")
+    kept = jobs.store / "select" / row["keys"]["subset"] / "export" / "subset.npz"
+    weights = jobs.store / "train" / row["keys"]["model"] / "model.pt"
+    words = ["target=none", f"pretrain.checkpoint={weights}", f"pretrain.subset={kept}"]
+    for more in (["method=full"], ["method=random", "prune_ratio=0"]):
+        with pytest.raises(ConfigError, match=r"^pretrain\.subset=.*(show a pruned model|the row would say full)"):
+            jobs.run(*words, *more)
+
+
+def test_what_comes_out_the_same_is_one_line_and_what_does_not_is_two(jobs):
+    (a,), (b,) = (jobs.run("method=random", f"evaluate.batch_size={size}") for size in (512, 64))
+    assert a["row"] == b["row"], "how many at a time makes no difference"
+    (a,), (b,) = (jobs.run("method=scratch", f"source.reader.per_class={n}") for n in (6, 7))
+    assert a["identity"] == b["identity"], "it never sees the source"
+
+
+def test_a_selector_that_ignores_its_budget_is_refused(jobs, mine):
+    from dataprune import pipeline
+
+    mine("def everything(scores, budget):\n    return list(range(len(scores)))\n")
+    config = jobs.config("method=forgetting", "target=none")
+    config.method = replace(config.method, select={"_target_": "my_own_code.everything"}, arrays={})
+    with pytest.raises(ConfigError, match=r"372 of 372 from my_own_code\.everything: expected 186, the budget"):
+        pipeline.job(config)

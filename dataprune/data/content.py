@@ -19,8 +19,10 @@ from dataprune.callables import parameters
 from dataprune.config import IndexConfig
 from dataprune.data.examples import Dataset
 from dataprune.errors import ConfigError
+from dataprune.store import DamagedResult, check_file, load
 
 HASH = 32  # bytes of a SHA-256
+UNKNOWN = (-1, 0, 0, 0)  # a status that no file has
 SETTLED = 2_000_000_000  # ns: a file that changed less than this before it was read may have changed again unseen
 
 
@@ -28,6 +30,9 @@ def read(config: IndexConfig, label: str) -> Dataset:
     """Call the config's reader; it gets `path` and `seed` if it has such parameters."""
     constants = {k: v for k, v in config.reader.items() if k != "_target_"}
     takes = parameters(config.reader["_target_"])
+    if config.path is not None and ("path" in constants or not (takes.open or "path" in takes.names)):
+        why = "it is a constant of the reader already" if "path" in constants else "the reader takes no path"
+        raise ConfigError(f"{label}.path", config.path, f"null: {why}, and this one's state would be watched instead")
     for name, value in (("path", config.path), ("seed", config.seed)):
         if name in takes.names and name not in constants:
             if value is None:
@@ -37,6 +42,13 @@ def read(config: IndexConfig, label: str) -> Dataset:
         dataset = get_method(config.reader["_target_"])(**constants)
     except ConfigError as error:
         raise error.under(label) from None
+    if config.path is not None and dataset.root is not None:
+        root, watched = os.path.abspath(dataset.root), os.path.abspath(config.path)
+        if root != watched and not root.startswith(watched + os.sep):
+            expected = (
+                f"a folder that holds the images too: the reader takes them from {root}, whose state is not watched"
+            )
+            raise ConfigError(f"{label}.path", config.path, expected)
     for split in ("train", "test"):
         if split not in dataset.splits:
             raise ConfigError(f"{label}.reader", config.reader["_target_"], f"a reader that gives a {split} split")
@@ -85,19 +97,18 @@ def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
     if not root.is_dir():
         yield "", root.stat()
         return
-    queue, seen = [""], set()
+    queue: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]  # folders, each with those that it lies in
     while queue:
-        below = queue.pop()
-        folder = root / below
-        at = folder.stat()
-        if (at.st_dev, at.st_ino) in seen:  # a link to a folder above
+        below, above = queue.pop()
+        at = (root / below).stat()
+        here = at.st_dev, at.st_ino
+        if here in above:  # a link to a folder above
             continue
-        seen.add((at.st_dev, at.st_ino))
-        with os.scandir(folder) as entries:
+        with os.scandir(root / below) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
                 name = f"{below}{entry.name}"
                 if entry.is_dir():
-                    queue.append(f"{name}/")
+                    queue.append((f"{name}/", (*above, here)))
                 else:
                     yield name, entry.stat(follow_symlinks=entry.is_file())
 
@@ -117,6 +128,13 @@ def _stamp_of_content(dataset: Dataset) -> str:
     return state.hexdigest()
 
 
+def _check(home: Path, split: str) -> None:
+    """Raise DamagedResult unless the records of an index, and what it knows of a split's files, are as written."""
+    result = load(home)
+    for name in (f"export/{split}/files.json", f"export/{split}/status.npy", f"{split}/content.npy"):
+        check_file(result, name, result.manifest["files"][name])
+
+
 class Known:
     """Hashes that an earlier index of the same folder made: a file that has not changed since keeps its own."""
 
@@ -133,6 +151,10 @@ class Known:
             status, content = folder / split / "status.npy", folder.parent / split / "content.npy"
             if root is None or earlier.read_text() != str(root) or not (status.exists() and content.exists()):
                 continue
+            try:
+                _check(folder.parent, split)
+            except DamagedResult:
+                continue  # what it knew is not to be believed: the files are read again
             files = json.loads((folder / split / "files.json").read_text())
             rows = zip(files, np.load(status).tolist(), np.load(content), strict=True)
             hashes |= {name: (tuple(row), digest.tobytes()) for name, row, digest in rows if row[0] >= 0}
@@ -149,15 +171,15 @@ class Known:
         """A hash of the file's name and size, for data sets whose content is declared by them."""
         status = self._look(path, name)
         # a status that no file has: what was not read must not pass for a content hash later
-        self.status[name] = (-1, 0, 0)
+        self.status[name] = UNKNOWN
         return hashlib.sha256(f"stat {name} {status[0]}".encode()).digest()
 
     def _look(self, path: Path, name: str) -> tuple[int, ...]:
         at = os.stat(path)
-        status = (at.st_size, at.st_mtime_ns, at.st_ctime_ns)
+        status = (at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino)
         # what changed just now may change again within one tick of the clock that its times come from
-        settled = max(status[1:]) + SETTLED < time.time_ns()
-        self.status[name] = status if settled else (-1, 0, 0)
+        settled = max(at.st_mtime_ns, at.st_ctime_ns) + SETTLED < time.time_ns()
+        self.status[name] = status if settled else UNKNOWN
         return status
 
     def write(self, export: Path, root: Path | None, split: str, files: list[str]) -> None:
@@ -165,6 +187,4 @@ class Known:
         (export / split).mkdir(parents=True, exist_ok=True)
         (export / "root.txt").write_text(str(root))
         (export / split / "files.json").write_text(json.dumps(files))
-        np.save(
-            export / split / "status.npy", np.array([self.status.get(name, (-1, 0, 0)) for name in files], np.int64)
-        )
+        np.save(export / split / "status.npy", np.array([self.status.get(name, UNKNOWN) for name in files], np.int64))

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional as F
 
-from dataprune.callables import code_of
+from dataprune.callables import code_of, dotted_paths
 from dataprune.errors import ConfigError
 
 
@@ -56,14 +56,19 @@ def build(model: dict[str, Any], in_channels: int, n_classes: int) -> Network:
     return Network(backbone, n_classes)
 
 
+def code_of_network(model: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the user's code behind every callable that a `model` config names, nested ones too."""
+    found = {path: code_of(path) for path in dotted_paths(model)}
+    return {path: code for path, code in found.items() if code is not None}
+
+
 def describe(model: dict[str, Any], in_channels: int, n_classes: int) -> dict[str, Any]:
     """What `network.json` says: how to build the network, and (a user's own) of which code."""
-    code = code_of(model["_target_"])
     return {
         "model": model,
         "in_channels": in_channels,
         "n_classes": n_classes,
-        "code": code,
+        "code": code_of_network(model),
         "channels_last": None,
     }
 

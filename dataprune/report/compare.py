@@ -9,9 +9,9 @@ import pandas as pd
 from scipy import stats
 
 from dataprune.report.lines import SECTION, sections
+from dataprune.report.reading import RANDOM
 
 LEVEL = 0.05  # of the tests; intervals are of 1 - LEVEL
-RANDOM = {"example": "random", "class": "random_classes"}  # level -> what a method is compared with
 FEW = "no test: fewer than 2 seeds"
 EQUAL = "no test: all seeds agree"
 SEVERAL = "no test: several random lines"

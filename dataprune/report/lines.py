@@ -13,7 +13,6 @@ from dataprune.store import fingerprint
 SECTION = ["source", "target", "model", "transfer"]  # what a part of the report is about
 LINE = [*SECTION, "identity", "prune_ratio"]  # rows that share these differ in seeds alone
 SAME = ["level", "method", "label", "trains_on", "classes_only", "arena"]  # and so share these
-BASELINES = ("full", "scratch")  # of no prune ratio
 GUIDES = ("method", "surrogate", "signals", "others")  # parts of a config that only guide what is kept
 SECONDS = (
     "data_s",

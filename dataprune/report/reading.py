@@ -9,6 +9,9 @@ from typing import Any
 Row = dict[str, Any]
 Experiment = tuple[str, float, tuple[tuple[str, int], ...]]  # identity, prune ratio, seeds
 NAMES = ("source", "target", "model", "transfer", "method", "level", "trains_on")  # what a row is called, per identity
+METHOD = NAMES.index("method")
+RANDOM = {"example": "random", "class": "random_classes"}  # level -> what a method is compared with
+BASELINES = ("full", "scratch")  # of no prune ratio
 NEEDED = ("identity", "config", "seeds")  # version 0.1 wrote rows without them
 ROUNDED = 9  # decimals of a prune ratio: 1 - 0.85 is 0.15
 
@@ -54,7 +57,14 @@ def _called_alike(rows: list[Row]) -> tuple[list[Row], list[str]]:
     called: dict[str, set[tuple]] = defaultdict(set)
     for row in rows:
         called[row["identity"]].add(tuple(row[name] for name in NAMES))
-    chosen = {identity: min(names, key=str) for identity, names in called.items()}
+    known = {
+        *RANDOM.values(),
+        *BASELINES,
+    }  # what others are compared with stays what it is, also beside a copy of its YAML
+    chosen = {
+        identity: min(names, key=lambda name: (name[METHOD] not in known, str(name)))
+        for identity, names in called.items()
+    }
     notes = []
     for identity in sorted(identity for identity, names in called.items() if len(names) > 1):
         words = [sorted({str(names[i]) for names in called[identity]}) for i in range(len(NAMES))]

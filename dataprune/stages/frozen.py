@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataprune.callables import code_of
 from dataprune.config import RunConfig
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import FileLoader, Loader, MemoryLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
-from dataprune.models.networks import Network, build
+from dataprune.models.networks import Network, build, code_of_network
 from dataprune.models.tally import FORWARD, Tally
 from dataprune.progress import track
 
@@ -41,8 +40,9 @@ def layout(network: Network, device: torch.device) -> torch.memory_format:
 def load_network(folder: Path) -> Network:
     """The network of a train or adopt result, with its weights, on the CPU."""
     description = json.loads((folder / "network.json").read_text())
-    code = code_of(description["model"]["_target_"])
-    if code != description["code"]:  # the same weights in another network are another model
+    if (
+        code_of_network(description["model"]) != description["code"]
+    ):  # the same weights in another network are another model
         what = "the code that the weights were trained in; it has changed since: start the job again"
         raise ConfigError("model._target_", description["model"]["_target_"], what)
     # the weights follow at once: nothing is downloaded for them

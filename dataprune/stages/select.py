@@ -139,6 +139,9 @@ def _picker(
         except ConfigError as error:
             raise error.under(KEY) from None
         places, weights = picked if isinstance(picked, tuple) else (picked, None)
+        if {"budget", "k"} & open_names and len(places) != count:
+            found = Shown(f"{len(places)} of {len(pool)} from {config.function['_target_']}")
+            raise ConfigError(KEY, found, f"{count}, the budget that it was given (prune_ratio={config.prune_ratio})")
         return pool[places], weights if config.weighted else None
 
     return pick
