@@ -8,6 +8,7 @@ if whole classes are kept; export/subset.npz for other programs.
 `select` and `subset_of` are functions of arrays; `python -m dataprune.select` calls them on a user's own.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ CONFIG = SelectConfig
 # parameters that this stage fills itself: `frequency` and `k` are the names of scores and budget for classes
 FILLED = frozenset({"scores", "frequency", "budget", "k", "rng", "n"})
 KEY = "method.select"
+log = logging.getLogger(__name__)
 
 Picks = tuple[np.ndarray, np.ndarray | None]  # ids in pick order; a weight each, or None
 
@@ -140,8 +142,9 @@ def _picker(
             raise error.under(KEY) from None
         places, weights = picked if isinstance(picked, tuple) else (picked, None)
         if {"budget", "k"} & open_names and len(places) != count:
-            found = Shown(f"{len(places)} of {len(pool)} from {config.function['_target_']}")
-            raise ConfigError(KEY, found, f"{count}, the budget that it was given (prune_ratio={config.prune_ratio})")
+            # whole clusters cannot meet every budget; the row's `kept` says what it was
+            words = "%s: %s keeps %d of %d, its budget was %d (prune_ratio=%g)"
+            log.warning(words, KEY, config.function["_target_"], len(places), len(pool), count, config.prune_ratio)
         return pool[places], weights if config.weighted else None
 
     return pick
