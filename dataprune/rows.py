@@ -11,6 +11,12 @@ from dataprune.cost import COUNTED, cost
 from dataprune.launch import code_behind
 from dataprune.store import Result, fingerprint
 
+# roles of results -> the config key that they come from
+DATA = {"source": "source", "source_pixels": "source", "target": "target", "target_pixels": "target"}
+DATA |= {"others": "others", "others_pixels": "others"}
+TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
+LOOKS = ("signals", "gradients", "target_signals", "heldout")
+
 
 def row_name(row: dict[str, Any]) -> str:
     """Hash of what makes the row what it is: rows of one name are the same experiment."""
@@ -100,12 +106,6 @@ def asks_for_names(method: MethodConfig) -> bool:
     return "names" in method.arrays.values() or any("names" in required for required in given)
 
 
-DATA = {"source": "source", "source_pixels": "source", "target": "target", "target_pixels": "target"}
-DATA |= {"others": "others", "others_pixels": "others"}
-TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
-LOOKS = ("signals", "gradients", "target_signals", "heldout")
-
-
 def _data(result: Result) -> dict[str, Any]:
     """What a data set is made of: the content of all its splits; how its pixels are laid out."""
     if result.recipe["stage"] == "index":
@@ -135,15 +135,18 @@ def _method(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     made = {name: value for name, value in _plain(method).items() if name not in ("name", "path")}
     if method.trains_on != "subset":
         return made
+    cut, combines = method.cut.score if method.cut else None, method.runs > 1 or cfg.others
     functions = [
         ("score", method.score),
-        ("score", method.cut.score if method.cut else None),
+        ("score", cut),
         ("select", method.select),
+        ("combine", {} if combines else None),
     ]
-    functions.append(("combine", {} if method.runs > 1 or cfg.others else None))
     code = [code_behind(stage, {"function": function}) for stage, function in functions if function is not None]
-    files = {role: r.recipe["inputs"]["files"] for role, r in results.items() if r.recipe["stage"] == "score"
-             and "files" in r.recipe["inputs"]}  # fmt: skip
+    # a set: at some ratios the cut reads the same file too
+    files = sorted(
+        {r.recipe["inputs"].get("files", "") for r in results.values() if r.recipe["stage"] == "score"} - {""}
+    )
     made |= {"code": {path: known for part in code for path, known in part.items()}}
     return made | ({"files": files} if files else {})
 

@@ -71,9 +71,8 @@ class Stages:
             self.stamps[seen] = stamp(config.table, role)
         table = self("index", config.table, role, files=self.stamps[seen])
         kind, _, name = role.partition(".")
-        return Data(
-            table, self("decode", config.pixels, ".".join(filter(None, [f"{kind}_pixels", name])), examples=table)
-        )
+        pixels = self("decode", config.pixels, f"{kind}_pixels" + (f".{name}" if name else ""), examples=table)
+        return Data(table, pixels)
 
 
 def check_named(inputs: Iterable[Result], named: set[str]) -> None:
