@@ -9,6 +9,7 @@ from dataprune.callables import parameters
 from dataprune.config import Config, MethodConfig, TrainConfig, identity
 from dataprune.cost import COUNTED, cost
 from dataprune.launch import code_behind
+from dataprune.ratios import as_typed
 from dataprune.store import Result, fingerprint
 
 # roles of results -> the config key that they come from
@@ -39,7 +40,7 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
         "method": cfg.method.name,
         "level": cfg.method.level,
         "trains_on": cfg.method.trains_on,
-        "prune_ratio": cfg.prune_ratio,
+        "prune_ratio": ratio_of(cfg, kept),
         "kept": 0 if none_kept else kept.get("kept", model.facts["examples"] if model else total),
         "of": total,
         "source": cfg.source.name,
@@ -57,6 +58,18 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
         "keys": {role: result.key for role, result in results.items()},
         "version": __version__,
     }
+
+
+def ratio_of(cfg: Config, kept: dict[str, Any]) -> float:
+    """The prune ratio of the row: the job's, or what a selector without a budget (a list of classes) has removed.
+
+    Only rows of one ratio are compared, and such a selector gives one experiment whatever ratio was asked for.
+    """
+    select = cfg.method.select
+    if select is None or {"budget", "k"} & set(parameters(select["_target_"]).names):
+        return cfg.prune_ratio
+    now, of = ("classes_kept", "classes") if cfg.method.level == "class" else ("kept", "of")
+    return as_typed(round(1 - kept[now] / kept[of], 4)) if {now, of} <= kept.keys() else cfg.prune_ratio
 
 
 def seeds_of(cfg: Config, results: dict[str, Result]) -> dict[str, int]:

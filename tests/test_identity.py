@@ -533,3 +533,10 @@ def test_a_selector_that_misses_its_budget_is_said(jobs, mine, caplog):
     (row,) = pipeline.job(config)
     assert row["kept"] == 372
     assert "my_own_code.everything keeps 372 of 372, its budget was 186 (prune_ratio=0.5)" in caplog.text
+
+
+def test_a_list_of_classes_is_one_experiment_at_the_ratio_that_it_removes(jobs):
+    words = ["method=handpicked", "method.select.classes=[3,5]", "target=none"]
+    (a,), (b,) = (jobs.run(*words, f"prune_ratio={ratio}") for ratio in (0.5, 0.7))
+    assert a["row"] == b["row"]
+    assert a["prune_ratio"] == round(1 - 2 / 62, 4)
