@@ -14,7 +14,8 @@ NAMES = ["line", "pruned", "kept", "accuracy, %", "n", "published, %", "worst cl
 NAMES += ["images seen", "images forward", "images backward", "FLOPs", "device s"]
 MOST_LINES = 60  # in a plot
 COST = (
-    "Mean and standard deviation (n - 1) over n tuples of seeds. Images seen: of the pretraining. Images forward and "
+    "Mean and standard deviation (n - 1) over n tuples of seeds. Source: over the kept classes alone where "
+    "whole classes are kept. Images seen: of the pretraining. Images forward and "
     "backward, FLOPs and device-seconds (seconds times devices) add up every stage behind the number, also those that "
     "other lines share; where a stage's cost is unknown the sum of the others is shown as >=, a lower bound. "
     "short_full is the whole source with as many images seen as the pruned run; rs2 sees a fresh random subset each "
