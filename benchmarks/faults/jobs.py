@@ -2,11 +2,13 @@
 
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -160,6 +162,7 @@ class Forks:
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
+        self.lock = threading.Lock()  # start() polls every child: two threads would read one child's exit code
         self.context.set_forkserver_preload(PRELOADED)
         before = dict(os.environ)
         os.environ.update(environment())
@@ -172,10 +175,12 @@ class Forks:
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / f"log-{uuid.uuid4().hex[:8]}"
         process = self.context.Process(target=_as_user, args=(folder, list(words), log, entry))
-        process.start()
-        process.join(timeout)
-        if process.is_alive():
-            process.kill()
+        with self.lock:
+            process.start()
+        ended = multiprocessing.connection.wait([process.sentinel], timeout)
+        with self.lock:
+            if not ended:
+                process.kill()
             process.join()
         out, err = (log.with_suffix(suffix).read_text(errors="replace") for suffix in (".out", ".err"))
         return Ended(process.exitcode or 0, out, err)
