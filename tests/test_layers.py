@@ -11,7 +11,7 @@ LAYERS = {  # file or folder -> height; a module may import those that are lower
     "errors": 0, "store": 0, "progress": 0, "config": 0, "callables": 0, "source": 0, "streams": 0, "ratios": 0,
     "config_checks": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "launch": 2,
     "scores": 2, "selectors": 2,
-    "dynamic": 3, "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "subset": 4,
+    "dynamic": 3, "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "passes": 4, "subset": 4,
     "rehearsal": 3, "recipe_checks": 4, "stages": 5,
     "stage_calls": 6, "checks": 6,
     "network_checks": 6, "rows": 6, "collect": 6, "pipeline": 7, "estimate": 8, "export": 8,
