@@ -9,14 +9,16 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dataprune"
 LAYERS = {  # file or folder -> height; a module may import those that are lower, and its own folder
     "errors": 0, "store": 0, "progress": 0, "config": 0, "callables": 0, "source": 0, "streams": 0, "ratios": 0,
+    "blocks": 0,
     "config_checks": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "launch": 2,
-    "scores": 2, "selectors": 2,
+    "windows": 1, "neighbors": 1, "scores": 2, "selectors": 2,
     "dynamic": 3, "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "passes": 4, "subset": 4,
     "rehearsal": 3, "recipe_checks": 4, "stages": 5,
     "stage_calls": 6, "checks": 6,
     "network_checks": 6, "rows": 6, "collect": 6, "pipeline": 7, "estimate": 8, "export": 8,
     "tracking": 8, "select": 8, "report": 9, "influence": 10, "__main__": 10,
 }  # fmt: skip
+CATALOGUE = ("scores", "selectors", "neighbors", "blocks", "windows")  # functions of arrays, and nothing else
 PURE = {"dataprune", "numpy", "numba", "scipy", "faiss", "torch"} | sys.stdlib_module_names - {
     "os",
     "logging",
@@ -68,14 +70,14 @@ def test_data_and_models_do_not_know_each_other(folder):
         assert not any(name.startswith(f"dataprune.{other}") for name, _ in imports(path)), path
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if part(p) in ("scores", "selectors")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in FILES if part(p) in CATALOGUE], ids=lambda p: p.stem)
 def test_scores_and_selectors_are_pure(path):
     for name, eager in imports(path):
         root = name.split(".")[0]
         assert root in PURE, f"{path.name} imports {name}"
         assert not (eager and root == "torch"), f"{path.name} imports torch before it is needed"
         if root == "dataprune":
-            assert name.split(".")[1] in ("errors", "streams", "scores", "selectors"), f"{path.name} imports {name}"
+            assert name.split(".")[1] in ("errors", "streams", *CATALOGUE), f"{path.name} imports {name}"
 
 
 def test_policies_import_torch_where_the_sampler_is():

@@ -8,8 +8,7 @@ examples that fall on each source class; `prototype_distance` is their class-lev
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, finite, first, one_of, shaped, whole_number
-from dataprune.scores.influence import influence, influence_error
-from dataprune.scores.prototypes import (
+from dataprune.neighbors.prototypes import (
     class_means,
     class_medians,
     clusters,
@@ -18,6 +17,7 @@ from dataprune.scores.prototypes import (
     nearest,
     same_width,
 )
+from dataprune.scores.influence import influence, influence_error
 
 __all__ = [
     "class_means",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from dataprune.blocks import spans
 from dataprune.errors import ConfigError, Shown, first, shaped
-from dataprune.scores.blocks import spans
 
 HUGE = np.finfo(np.float64).max
 

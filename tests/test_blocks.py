@@ -5,9 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+from dataprune import blocks
+from dataprune.blocks import in_blocks, spans
 from dataprune.errors import ConfigError
-from dataprune.scores import blocks
-from dataprune.scores.blocks import in_blocks, spans
 from dataprune.scores.dynamics import area_under_margin, dynamic_uncertainty, el2n, eva, forgetting, tdds
 
 FUNCTIONS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dataprune.errors import ConfigError
-from dataprune.selectors.greedy import greedy
+from dataprune.neighbors.greedy import greedy
 
 
 def graph_of(rng, n, k):
@@ -84,8 +84,8 @@ def test_the_values_given_are_left_as_they_are():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"budget": 0}, r"budget=0: expected a whole number from 1 to 3"),
-        ({"budget": 4}, r"budget=4: expected a whole number from 1 to 3"),
+        ({"budget": 0}, r"budget=0: expected a whole number, 1 to 3"),
+        ({"budget": 4}, r"budget=4: expected a whole number, 1 to 3"),
         ({"values": np.array([1, np.nan, 2])}, r"values=NaN or inf at ids 1"),
         ({"offsets": np.array([0, 1, 1])}, r"offsets=array of shape \(3,\): expected shape \(4\)"),
         ({"offsets": np.array([0, 2, 2, 2])}, r"offsets=0 to 2: expected rising from 0 to 1"),

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dataprune.errors import ConfigError
-from dataprune.selectors import cells, neighbors, points
-from dataprune.selectors.cells import approximate_knn
-from dataprune.selectors.neighbors import knn
+from dataprune.neighbors import cells, exact, points
+from dataprune.neighbors.cells import approximate_knn
+from dataprune.neighbors.exact import knn
 
 
 def all_pairs(features, k):
@@ -103,11 +103,11 @@ def test_bfloat16_products_find_the_same_neighbours_and_leave_torch_as_it_was():
 
 def test_the_torch_path_finds_the_same_candidates(monkeypatch):
     """What `device="cuda"` runs, here on torch's CPU device."""
-    monkeypatch.setattr(neighbors, "TORCH_ROWS", 70)
-    monkeypatch.setattr(neighbors, "TORCH_COLUMNS", 110)
+    monkeypatch.setattr(exact, "TORCH_ROWS", 70)
+    monkeypatch.setattr(exact, "TORCH_COLUMNS", 110)
     data = points.centred_points(np.random.default_rng(5).normal(size=(300, 10)), "float32")
-    values, candidates = neighbors._torch_candidates(data, 9, "cpu")
-    slow_values, slow = neighbors._candidates(data, 9)
+    values, candidates = exact._torch_candidates(data, 9, "cpu")
+    slow_values, slow = exact._candidates(data, 9)
     np.testing.assert_allclose(values, slow_values, rtol=1e-4)
     assert (np.sort(candidates) == np.sort(slow)).all()
 

@@ -1,4 +1,4 @@
-"""Sliding windows, gaps and reading in blocks: what `scores.windows` does for the scores of `dynamics`.
+"""Sliding windows, gaps and reading in blocks: what `dataprune.windows` does for the scores of `dynamics`.
 
 Vectors (11): dynunc 4 scores, 4 kept sets and 3 scores of all windows, float64 compared at the precision of float32.
 """
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataprune import blocks
 from dataprune.errors import ConfigError
-from dataprune.scores import blocks
 from dataprune.scores.dynamics import (
     area_under_margin,
     dual,
@@ -21,7 +21,7 @@ from dataprune.scores.dynamics import (
     variability,
 )
 
-REFERENCE = Path(__file__).parents[1] / "reference"
+REFERENCE = Path(__file__).parent / "reference"
 NAN = np.nan
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 
 from dataprune.errors import ConfigError, generator
-from dataprune.selectors.neighbors import SPARE, insert, knn, offer_tile, rerank, search
-from dataprune.selectors.points import Points, blocks, centred_points, positive, products
+from dataprune.neighbors.exact import SPARE, insert, knn, offer_tile, rerank, search
+from dataprune.neighbors.points import Points, blocks, centred_points, positive, products
 
 PER_CELL = 40  # examples per cell that k-means is trained on
 ROUNDS, STEPS = 3, 6  # of k-means over all cells, and within a cell that is split

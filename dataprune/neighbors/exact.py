@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from dataprune.errors import ConfigError
-from dataprune.selectors.points import Points, blocks, centred_points, matmul_setting, positive, products
+from dataprune.neighbors.points import Points, blocks, centred_points, matmul_setting, positive, products
 
 # candidates beyond k: in float32 they settle nearly every row; in bfloat16 they hold the true k (recall 1.0000)
 SPARE = {"float32": 2, "bfloat16": 6}

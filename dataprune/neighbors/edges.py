@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from dataprune.errors import ConfigError, Shown, shaped
-from dataprune.selectors.points import positive
+from dataprune.neighbors.points import positive
 
 LEAST = np.float32(1e-7)  # D2's floor for the score that a neighbour sends
 
