@@ -15,6 +15,7 @@ from typing import Any
 
 import dataprune.data
 from dataprune.data.examples import Dataset
+from dataprune.data.images import Images
 from dataprune.models import networks, schedules
 from dataprune.models.adversarial import pgd
 from dataprune.scores.gradients import grand
@@ -33,6 +34,7 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
     """Our functions that a dear stage calls with what a config says of them, or with nothing said."""
     called = {
         "index": readers(),
+        "decode": [Images],
         "adopt": public(networks),  # builds the network
         "train": [*public(networks), *public(schedules), pgd],
         "signals": [grand],
