@@ -2,12 +2,13 @@
 
 Label and feature mapping (Zhang et al., NeurIPS 2023, "Selectivity drives productivity", DP4TL) count the target
 examples that fall on each source class; `prototype_distance` is their class-level moderate coreset baseline.
-`influence` (Jain et al., CVPR 2023) lives in its own file.
+`influence` (Jain et al., CVPR 2023) lives in `dataprune.influence.estimates`.
 """
 
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, finite, first, one_of, shaped, whole_number
+from dataprune.influence.estimates import influence, influence_error
 from dataprune.neighbors.prototypes import (
     class_means,
     class_medians,
@@ -17,7 +18,6 @@ from dataprune.neighbors.prototypes import (
     nearest,
     same_width,
 )
-from dataprune.scores.influence import influence, influence_error
 
 __all__ = [
     "class_means",

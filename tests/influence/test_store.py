@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dataprune.errors import ConfigError
-from dataprune.store.outcomes import OutcomeStore
+from dataprune.influence.store import OutcomeStore
 
 UNITS = [f"unit {i}" for i in range(11)]
 SHAPE = {"models": 6, "units": UNITS, "labels": np.array([0, 1, 1, 0]), "targets": ["no", "yes"]}
@@ -104,7 +104,7 @@ def test_a_finished_row_may_be_repeated_but_not_for_another_subset(tmp_path):
 WRITER = textwrap.dedent("""
     import sys
     import numpy as np
-    from dataprune.store.outcomes import OutcomeStore
+    from dataprune.influence.store import OutcomeStore
     root, start = sys.argv[1], int(sys.argv[2])
     schema = {"p_true": "float32"}
     what = {"units": [str(i) for i in range(40)], "labels": np.zeros(50, int), "targets": ["all"]}

@@ -6,9 +6,9 @@ import pytest
 from dataprune.errors import ConfigError
 from dataprune.influence.__main__ import main
 from dataprune.influence.analysis import Experiment, strongest
+from dataprune.influence.store import OutcomeStore
 from dataprune.selectors.classes import random_halves
 from dataprune.store import load
-from dataprune.store.outcomes import OutcomeStore
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
 

@@ -1,7 +1,7 @@
 """Linear datamodels: the output of a model as a sum of what it was trained on (Ilyas et al., ICML 2022).
 
 For target t: output = coef[t] . mask + intercept[t], fitted over the m models of an influence experiment (masks
-(m, c), outputs (m, t) as in influence.py). For random halves `coef` is close to the influence; a fit tells the
+(m, c), outputs (m, t) as in estimates.py). For random halves `coef` is close to the influence; a fit tells the
 columns apart where they are correlated, and predicts subsets that nobody trained on. Class level: memory holds c x c
 float64, a few thousand columns. Every fit returns coef float64 (t, c) and intercept float64 (t,).
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from dataprune.errors import ConfigError, Shown, finite, shaped
-from dataprune.scores.influence import bool_columns, finite_models, influence, near_mean, runs, sums
+from dataprune.influence.estimates import bool_columns, finite_models, influence, near_mean, runs, sums
 
 
 def ridge(masks: np.ndarray, outputs: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:

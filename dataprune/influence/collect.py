@@ -9,8 +9,8 @@ from dataprune.config import Config
 from dataprune.cost import as_told
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
+from dataprune.influence.store import OutcomeStore
 from dataprune.store import Store, fingerprint
-from dataprune.store.outcomes import OutcomeStore
 
 COSTS = "costs.jsonl"  # what each model took, in the words of cost.json
 SCHEMA = {"p_true": "float32", "margin": "float32", "prediction": "int32"}

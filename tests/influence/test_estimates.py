@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from dataprune.errors import ConfigError
-from dataprune.scores import classes
-from dataprune.scores.datamodels import additive, extrapolate, lasso, lasso_path, max_lambda, ridge
-from dataprune.scores.influence import (
+from dataprune.influence.datamodels import additive, extrapolate, lasso, lasso_path, max_lambda, ridge
+from dataprune.influence.estimates import (
     class_view,
     influence,
     influence_columns,
@@ -17,6 +16,7 @@ from dataprune.scores.influence import (
     mean_influence,
     split_half,
 )
+from dataprune.scores import classes
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VECTORS = ["class_softmax", "class_margins", "class_correct", "example"]
