@@ -29,9 +29,9 @@ from dataprune.config import (
 )
 from dataprune.cost import cost_file
 from dataprune.data.examples import Examples
-from dataprune.data.foreign_dynamics import digest, look
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
+from dataprune.formats.dynamics import digest, look
 from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
 from dataprune.network_checks import check_networks

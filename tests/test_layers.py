@@ -13,7 +13,7 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "config_checks": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "launch": 2,
     "windows": 1, "neighbors": 1, "influence.estimates": 0, "influence.datamodels": 1, "influence.store": 1,
     "scores": 2, "selectors": 2,
-    "dynamic": 3, "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "passes": 4, "subset": 4,
+    "dynamic": 3, "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "passes": 4, "subset": 1, "formats": 3,
     "rehearsal": 3, "recipe_checks": 4, "stages": 5,
     "stage_calls": 6, "checks": 6,
     "network_checks": 6, "rows": 6, "influence.collect": 6, "pipeline": 7, "estimate": 8, "export": 8,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dataprune.data.datacomp import read_uids
 from dataprune.data.examples import Examples
+from dataprune.formats.datacomp import read_uids
 from dataprune.select.__main__ import main
 from dataprune.selectors.coverage import k_center
 from dataprune.selectors.graph import message_passing, message_passing_per_class

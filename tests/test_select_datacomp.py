@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataprune.data.datacomp import read_uids
+from dataprune.formats.datacomp import read_uids
 from dataprune.select.__main__ import main
 from dataprune.selectors.budget import budget
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataprune.data.datacomp import COLUMNS, Metadata, read, write_uids
 from dataprune.errors import ConfigError
+from dataprune.formats.datacomp import COLUMNS, Metadata, read, write_uids
 from dataprune.select import conf
 from dataprune.selectors.budget import budget
 from dataprune.selectors.datacomp import EXACT_BELOW, datacomp

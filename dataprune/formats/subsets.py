@@ -28,9 +28,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dataprune.data.legacy import read_indices, write_indices
 from dataprune.errors import ConfigError, Shown, first, shaped
-from dataprune.subset.file import Subset
+from dataprune.formats.legacy import read_indices, write_indices
+from dataprune.subset import Subset
 
 TENSORS = (".indices", ".pth", ".pt")
 
@@ -52,7 +52,7 @@ def write_ids(subset: Subset, path: str | Path) -> None:
 def read_ids(path: str | Path, n: int, fingerprint: str, *, allow_pickle: bool = False) -> Subset:
     """The subset whose ids stand in a `.npy`, `.txt` or `.indices` file, in any order, of a data set of `n` examples.
 
-    allow_pickle: for tensor files that hold Python objects (`data.legacy`); they can run code when loaded.
+    allow_pickle: for tensor files that hold Python objects (`formats.legacy`); they can run code when loaded.
     """
     suffix = Path(path).suffix
     if suffix in TENSORS:
@@ -161,15 +161,15 @@ def relative(name: str, below: str) -> str:
 
 
 def write_uids(subset: Subset, path: str | Path, uids: np.ndarray) -> None:
-    """Write the uids of what is kept, sorted, for DataComp's resharder; uids: `data.datacomp.UID` (n,)."""
-    from dataprune.data import datacomp  # with pyarrow, 0.3 s that other formats do not need
+    """Write the uids of what is kept, sorted, for DataComp's resharder; uids: `formats.datacomp.UID` (n,)."""
+    from dataprune.formats import datacomp  # with pyarrow, 0.3 s that other formats do not need
 
     datacomp.write_uids(path, shaped("uids", uids, subset.n)[subset.ids])
 
 
 def read_uids(path: str | Path, uids: np.ndarray, fingerprint: str) -> Subset:
     """The subset whose uids stand in a uid file; uids: those of the whole data set."""
-    from dataprune.data import datacomp
+    from dataprune.formats import datacomp
 
     there = datacomp.read_uids(path)
     kept = np.flatnonzero(np.isin(uids, there))

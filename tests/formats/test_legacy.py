@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dataprune.data.legacy import (
+from dataprune.errors import ConfigError
+from dataprune.formats.legacy import (
     read_features,
     read_frequency,
     read_groups,
@@ -22,7 +23,6 @@ from dataprune.data.legacy import (
     write_result,
     write_summary,
 )
-from dataprune.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
