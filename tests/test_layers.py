@@ -17,7 +17,7 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "rehearsal": 3, "recipe_checks": 4, "stages": 5,
     "stage_calls": 6, "checks": 6,
     "network_checks": 6, "rows": 6, "influence.collect": 6, "pipeline": 7, "estimate": 8, "export": 8,
-    "tracking": 8, "select": 8, "report": 9, "influence": 10, "__main__": 10,
+    "tracking": 8, "commands": 8, "select": 9, "report": 9, "influence": 10, "__main__": 10,
 }  # fmt: skip
 FUNCTIONS_OF_ARRAYS = {
     "scores", "selectors", "neighbors", "blocks", "windows", "influence.estimates", "influence.datamodels",
