@@ -5,7 +5,6 @@ nothing. One that holds other Python objects (numpy arrays, argument name spaces
 loaded: it is refused unless `allow_pickle=True` says that its origin is trusted.
 """
 
-import os
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
+from dataprune.store import whole_file
 
 RESULTS = ("transfer_results", "transfer_results_full")  # fixed-feature and full-network transfer
 
@@ -167,9 +167,8 @@ def _save(path: str | Path, content: Any) -> None:
     """torch.save, complete or not at all."""
     import torch
 
-    part = Path(f"{path}.part")
-    torch.save(content, part)
-    os.replace(part, path)
+    with whole_file(path) as file:
+        torch.save(content, file)
 
 
 def _tensor(values: np.ndarray) -> Any:
