@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataprune.data.datacomp import COLUMNS, Metadata, read, write_uids
+from dataprune.commands import conf
 from dataprune.errors import ConfigError
-from dataprune.select import conf
+from dataprune.formats.datacomp import COLUMNS, Metadata, read, write_uids
 from dataprune.selectors.budget import budget
 from dataprune.selectors.datacomp import EXACT_BELOW, datacomp
 from dataprune.selectors.graph import approximate_knn

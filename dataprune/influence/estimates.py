@@ -1,8 +1,8 @@
 """How much each source class (or example) helps or harms each target output, from models trained on random subsets.
 
 Jain et al., "A data-based perspective on transfer learning" (CVPR 2023). Model i of m was trained on the columns that
-row i of `masks` (m, c) marks; `outputs` (m, t) holds what its transferred copy says on every target example (see
-outcomes.py for the choices). Leave out models that did not finish: `masks[done], outputs[done]`.
+row i of `masks` (m, c) marks; `outputs` (m, t) holds what its transferred copy says on every target example. Leave out
+models that did not finish: `masks[done], outputs[done]`.
 
 Everything here rests on one product, masks' x outputs, taken over blocks of models with the outputs shifted near
 zero, so memory stays near the result's own and constant outputs give exactly 0.

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dataprune import pipeline
-from dataprune.data.foreign_scores import read_class_scores, read_scores
 from dataprune.errors import ConfigError
+from dataprune.formats.scores import read_class_scores, read_scores
 
 N = 6
 SCORES = np.array([0.5, -1.25, 3.0, 0.0, 2.5, 7.0], np.float32)
@@ -277,7 +277,7 @@ def test_score_and_cut_can_be_columns_of_one_file(jobs):
     pd.DataFrame({"id": range(372), "el2n": range(372), "aum": range(372)}).to_csv(jobs.folder / "s.csv", index=False)
     with_cut = jobs.config("method=ccs", "prune_ratio=0.7", "target=none", "pretrain.epochs=1")
     with_cut.method.path = str(jobs.folder / "s.csv")
-    reader = {"_target_": "dataprune.data.foreign_scores.read_scores"}
+    reader = {"_target_": "dataprune.formats.scores.read_scores"}
     with_cut.method.score = reader | {"column": "el2n"}
     with_cut.method.cut.score = reader | {"column": "aum"}
     (row,) = pipeline.job(with_cut)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dataprune.data.foreign_dynamics import EVERYTHING, QUANTITIES, Epoch, check_recorder, digest, epochs, look, placed
 from dataprune.errors import ConfigError
+from dataprune.formats.dynamics import EVERYTHING, QUANTITIES, Epoch, check_recorder, digest, epochs, look, placed
 from dataprune.recorder import Recorder
 
 N, CLASSES, EPOCHS = 5, 3, 12

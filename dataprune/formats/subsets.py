@@ -19,18 +19,16 @@ number of examples, lines or uids) and refuses ids outside it and ids that stand
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from dataprune.data.legacy import read_indices, write_indices
 from dataprune.errors import ConfigError, Shown, first, shaped
-from dataprune.subset.file import Subset
+from dataprune.formats.legacy import read_indices, write_indices
+from dataprune.store import whole_file
+from dataprune.subset import Subset
 
 TENSORS = (".indices", ".pth", ".pt")
 
@@ -42,7 +40,7 @@ def write_ids(subset: Subset, path: str | Path) -> None:
         return write_indices(path, subset.ids)
     if suffix not in (".npy", ".txt"):
         raise ConfigError("path", str(path), "a name that ends in .npy, .txt or .indices")
-    with _whole(path) as file:
+    with whole_file(path) as file:
         if suffix == ".npy":
             np.save(file, subset.ids.astype(np.int64, copy=False))
         else:
@@ -52,7 +50,7 @@ def write_ids(subset: Subset, path: str | Path) -> None:
 def read_ids(path: str | Path, n: int, fingerprint: str, *, allow_pickle: bool = False) -> Subset:
     """The subset whose ids stand in a `.npy`, `.txt` or `.indices` file, in any order, of a data set of `n` examples.
 
-    allow_pickle: for tensor files that hold Python objects (`data.legacy`); they can run code when loaded.
+    allow_pickle: for tensor files that hold Python objects (`formats.legacy`); they can run code when loaded.
     """
     suffix = Path(path).suffix
     if suffix in TENSORS:
@@ -81,7 +79,7 @@ def write_file_list(subset: Subset, path: str | Path, lines: Iterable[bytes]) ->
     kept = np.zeros(subset.n, bool)
     kept[subset.ids] = True
     count = 0
-    with _whole(path) as file:
+    with whole_file(path) as file:
         for line in _examples(lines):
             if count < subset.n and kept[count]:
                 file.write(line)
@@ -144,7 +142,7 @@ def write_image_list(subset: Subset, path: str | Path, names: Sequence[str], *, 
 
     names: one an example of the whole data set, such as `train/cat/1.jpg`; below="train" makes it `cat/1.jpg`.
     """
-    with _whole(path) as file:
+    with whole_file(path) as file:
         for name in _kept(subset, names):
             file.write(f"{relative(name, below)}\n".encode(errors="surrogateescape"))
 
@@ -161,15 +159,15 @@ def relative(name: str, below: str) -> str:
 
 
 def write_uids(subset: Subset, path: str | Path, uids: np.ndarray) -> None:
-    """Write the uids of what is kept, sorted, for DataComp's resharder; uids: `data.datacomp.UID` (n,)."""
-    from dataprune.data import datacomp  # with pyarrow, 0.3 s that other formats do not need
+    """Write the uids of what is kept, sorted, for DataComp's resharder; uids: `formats.datacomp.UID` (n,)."""
+    from dataprune.formats import datacomp  # with pyarrow, 0.3 s that other formats do not need
 
     datacomp.write_uids(path, shaped("uids", uids, subset.n)[subset.ids])
 
 
 def read_uids(path: str | Path, uids: np.ndarray, fingerprint: str) -> Subset:
     """The subset whose uids stand in a uid file; uids: those of the whole data set."""
-    from dataprune.data import datacomp
+    from dataprune.formats import datacomp
 
     there = datacomp.read_uids(path)
     kept = np.flatnonzero(np.isin(uids, there))
@@ -196,7 +194,7 @@ def write_csv(
         columns["class"] = kept if classes is None else [classes[c] for c in kept]
     if subset.weights is not None:
         columns["weight"] = subset.weights.tolist()
-    with _whole(path) as file:
+    with whole_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
         table = csv.writer(text, lineterminator="\n")
         table.writerows(chain([columns], zip(*columns.values(), strict=True)))
@@ -238,15 +236,3 @@ def _kept(subset: Subset, names: Sequence[str]) -> Iterator[str]:
 
 def _text(name: bytes) -> str:
     return name.decode(errors="replace")
-
-
-@contextmanager
-def _whole(path: str | Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is complete; after an error there is none."""
-    part = Path(f"{path}.part")
-    try:
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

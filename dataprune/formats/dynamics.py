@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from dataprune.data.safe_pickle import load
 from dataprune.errors import ConfigError, Shown, first
+from dataprune.formats.pickles import load
 from dataprune.store import describe, fingerprint
 
 KEY = "dynamics"  # of every ConfigError here

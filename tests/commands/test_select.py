@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from dataprune.data.datacomp import read_uids
 from dataprune.data.examples import Examples
-from dataprune.select.__main__ import main
+from dataprune.formats.datacomp import read_uids
+from dataprune.select import main
 from dataprune.selectors.coverage import k_center
 from dataprune.selectors.graph import message_passing, message_passing_per_class
 from dataprune.selectors.ranked import drop_hardest, per_class, top
@@ -202,7 +202,7 @@ def test_the_command_line_exits_with_2_on_bad_usage_and_stays_light(arrays):
     assert (ran.returncode, "Traceback" in ran.stderr) == (2, False)
     ran = command(["-m", "dataprune.select", "scores.npy", "--method", "ccs", "--prune-ratio", "2"])
     assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1)
-    code = "import sys; from dataprune.select.__main__ import main\n"
+    code = "import sys; from dataprune.select import main\n"
     code += "main('features.npy scores.npy --method d2 --prune-ratio 0.7'.split())\n"
     code += "print({'torch', 'pyarrow', 'pandas', 'matplotlib'} & set(sys.modules))"
     assert command(["-c", code]).stdout.splitlines()[-1] == "set()"

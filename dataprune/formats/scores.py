@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from dataprune.data.safe_pickle import load
 from dataprune.errors import ConfigError, Shown, first, first_line, shaped
+from dataprune.formats.pickles import load
 
 TEXT = (".csv", ".tsv", ".txt")
 TARGETS = "targets"  # the labels beside the scores in the files of CCS and D2

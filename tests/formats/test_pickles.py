@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from dataprune.data.safe_pickle import load
 from dataprune.errors import ConfigError
+from dataprune.formats.pickles import load
 
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dataprune.data.datacomp import parse_uids
 from dataprune.errors import ConfigError
+from dataprune.formats import subsets as f
+from dataprune.formats.datacomp import parse_uids
 from dataprune.subset import Subset
-from dataprune.subset import formats as f
 
 HERE = "ab" * 32
 NAMES = ["train/n01/a.JPEG", "train/n01/b c.JPEG", "train/n02/a.JPEG", "train/n02/z.JPEG"]
@@ -151,7 +151,7 @@ def test_uids_come_back(tmp_path):
 
 
 def test_without_tensor_files_torch_stays_out(tmp_path):
-    code = "import sys, numpy as np; from dataprune.subset import Subset, formats as f\n"
+    code = "import sys, numpy as np; from dataprune.subset import Subset; from dataprune.formats import subsets as f\n"
     code += "s = Subset(np.array([1]), 3, 'x'); f.write_ids(s, 'a.npy'); f.write_csv(s, 'a.csv', names='abc')\n"
     code += "f.write_image_list(s, 'a.txt', 'abc'); print({'torch', 'pyarrow', 'pandas'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataprune.data.datacomp import UID, parse_uids, read, read_uids, write_uids
 from dataprune.errors import ConfigError
+from dataprune.formats.datacomp import UID, parse_uids, read, read_uids, write_uids
 from dataprune.selectors.datacomp import datacomp
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "datacomp_d2.npz"

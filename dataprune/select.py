@@ -1,4 +1,4 @@
-"""Entry of `python -m dataprune.select`: which of its four commands runs; mistakes are one line."""
+"""Run `python -m dataprune.select`: which of its four commands runs; mistakes are one line."""
 
 import os
 import sys
@@ -21,15 +21,15 @@ def main(words: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *rest: print(f"warning: {message}", file=sys.stderr)
             if command == "arrays":
-                from dataprune.select.arrays import run as run_arrays  # each command loads what it needs
+                from dataprune.commands.arrays import run as run_arrays  # each command loads what it needs
 
                 run_arrays(words)
             elif command == "datacomp":
-                from dataprune.select.datacomp import run as run_datacomp
+                from dataprune.commands.datacomp import run as run_datacomp
 
                 run_datacomp(words[1:])
             else:
-                from dataprune.select import convert
+                from dataprune.commands import convert
 
                 (convert.run_export if command == "export" else convert.run_import)(words[1:])
     except (ConfigError, OSError, OmegaConfBaseException) as error:

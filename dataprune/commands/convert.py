@@ -1,4 +1,4 @@
-"""Between subset.npz and the files of other programs (subset/formats.py): export and import."""
+"""Between subset.npz and the files of other programs (formats/subsets.py): export and import."""
 
 import argparse
 import hashlib
@@ -10,7 +10,8 @@ import numpy as np
 
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, one_of
-from dataprune.subset import Subset, formats
+from dataprune.formats import subsets
+from dataprune.subset import Subset
 
 BY_SUFFIX = {".npy": "ids", ".txt": "ids", ".indices": "ids", ".pth": "ids", ".pt": "ids", ".csv": "csv"}
 FORMS = ("ids", "file-list", "images", "uids", "csv")
@@ -60,18 +61,18 @@ def run_export(words: list[str]) -> None:
     if known.n is not None and known.n != subset.n:
         raise ConfigError("subset", args.subset, f"a subset of {known.n} examples, not of {subset.n}")
     if form == "ids":
-        formats.write_ids(subset, args.to)
+        subsets.write_ids(subset, args.to)
     elif form == "file-list" and args.list:
         with open(args.list, "rb") as lines:
-            formats.write_file_list(subset, args.to, lines)
+            subsets.write_file_list(subset, args.to, lines)
     elif form == "file-list":
-        formats.write_file_list(subset, args.to, _lines(known, args.below))
+        subsets.write_file_list(subset, args.to, _lines(known, args.below))
     elif form == "images":
-        formats.write_image_list(subset, args.to, _names(known), below=args.below)
+        subsets.write_image_list(subset, args.to, _names(known), below=args.below)
     elif form == "uids":
-        formats.write_uids(subset, args.to, _uids(known))
+        subsets.write_uids(subset, args.to, _uids(known))
     else:
-        formats.write_csv(subset, args.to, names=known.names, labels=known.labels, classes=known.classes)
+        subsets.write_csv(subset, args.to, names=known.names, labels=known.labels, classes=known.classes)
     print(f"{len(subset.ids)} of {subset.n} examples: {args.to} ({form})")
 
 
@@ -104,14 +105,14 @@ def _imported(args: argparse.Namespace, form: str, known: Known, made_for: str) 
             raise ConfigError("--n", None, "the number of examples of the whole data set (or --index, --list, --names)")
         if None not in (known.n, args.n) and known.n != args.n:
             raise ConfigError("--n", args.n, f"{known.n}, as the data set has")
-        return formats.read_ids(args.file, known.n or args.n, made_for, allow_pickle=args.allow_pickle)
+        return subsets.read_ids(args.file, known.n or args.n, made_for, allow_pickle=args.allow_pickle)
     if form == "file-list" and args.list:
         with open(args.list, "rb") as lines:
-            return formats.read_file_list(args.file, lines, made_for)
+            return subsets.read_file_list(args.file, lines, made_for)
     if form == "file-list":
-        return formats.read_file_list(args.file, _lines(known, args.below), made_for)
+        return subsets.read_file_list(args.file, _lines(known, args.below), made_for)
     if form == "uids":
-        return formats.read_uids(args.file, _uids(known), made_for)
+        return subsets.read_uids(args.file, _uids(known), made_for)
     raise ConfigError("--as", form, "ids, file-list or uids; names and tables are for other programs")
 
 
@@ -134,7 +135,7 @@ def _known(args: argparse.Namespace, parse_list: bool) -> Known:
         examples = Examples(Path(args.index), "train")
         known = Known(None, examples.fingerprint, examples.names, examples.labels, examples.classes)
     elif args.list and parse_list:
-        known.names, known.labels = formats.parsed(args.list)
+        known.names, known.labels = subsets.parsed(args.list)
     if args.names:
         known.names = Path(args.names).read_text(errors="surrogateescape").removesuffix("\n").split("\n")
     if args.labels:
@@ -150,7 +151,7 @@ def _known(args: argparse.Namespace, parse_list: bool) -> Known:
 def _lines(known: Known, below: str) -> Iterator[bytes]:
     if known.names is None or known.labels is None:
         raise ConfigError("--list", None, "the file list of the whole data set (or --index, or --names and --labels)")
-    return formats.lines_of(known.names, known.labels, below)
+    return subsets.lines_of(known.names, known.labels, below)
 
 
 def _names(known: Known) -> list[str]:
@@ -160,7 +161,7 @@ def _names(known: Known) -> list[str]:
 
 
 def _uids(known: Known) -> np.ndarray:
-    from dataprune.data.datacomp import parse_uids  # with pyarrow, which other forms do not need
+    from dataprune.formats.datacomp import parse_uids  # with pyarrow, which other forms do not need
 
     return parse_uids(_names(known), "names")
 

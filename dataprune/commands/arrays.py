@@ -14,13 +14,13 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from dataprune.callables import check_target, parameters
+from dataprune.commands.conf import options, read
+from dataprune.commands.files import Arrays, fingerprint, read_arrays
 from dataprune.config import MethodConfig, SelectConfig
 from dataprune.config_checks import check_ranges
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
 from dataprune.ratios import as_typed, fraction_at
-from dataprune.select.conf import options, read
-from dataprune.select.files import Arrays, fingerprint, read_arrays
 from dataprune.selectors.budget import budget
 from dataprune.stages.arrays import ARRAYS
 from dataprune.stages.select import FILLED, KEY, select, subset_of

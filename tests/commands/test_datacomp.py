@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataprune.data.datacomp import read_uids
-from dataprune.select.__main__ import main
+from dataprune.formats.datacomp import read_uids
+from dataprune.select import main
 from dataprune.selectors.budget import budget
 
-GOLDEN = Path(__file__).parent / "reference" / "datacomp_d2.npz"
+GOLDEN = Path(__file__).parents[1] / "reference" / "datacomp_d2.npz"
 
 
 def metadata(folder, case):

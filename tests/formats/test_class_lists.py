@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dataprune.data.class_lists import below, listed
 from dataprune.errors import ConfigError
+from dataprune.formats.class_lists import below, listed
 
 NAMES = ["n01", "n02", "n03", "7"]
 TREE = "root animal\nroot thing\nanimal bird\nbird n01\nanimal n02\nthing n03\nbird n02\n"
