@@ -10,7 +10,8 @@ from typing import Any
 from dataprune.callables import check_exists, check_target, parameters
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
-from dataprune.data.codecs import decoding, disagreement
+from dataprune.data.codecs import codec_of, decoding, disagreement
+from dataprune.data.images import Images
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
@@ -257,8 +258,8 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
 
 def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None:
     """Raise a ConfigError if the recipe changes images in a way that those of this header.json do not allow."""
-    augment, in_memory, input = recipe.augment, header["storage"] == "memory", header["input"]
-    if input["kind"] != "image":
+    augment, input = recipe.augment, header["input"]
+    if not isinstance(codec_of(header["codec"]), Images):
         changed = {"augment": augment, "resolution": recipe.resolution, "adversarial": recipe.adversarial}
         for name, value in changed.items():
             if value != getattr(TrainConfig(), name):
@@ -266,13 +267,14 @@ def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None
                 raise ConfigError(f"{role}.{name}", value, expected)
         return
     side = min(input["height"], input["width"])
-    if in_memory and augment.random_resized_crop is not None:
-        key = f"{role}.augment.random_resized_crop"
-        raise ConfigError(key, augment.random_resized_crop, "null, or storage=files for these data")
-    if in_memory and recipe.resolution:
-        raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}, or storage=files for these data")
-    if augment.crop_padding and not in_memory:
-        raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, "0, or storage=memory for these data")
+    changes = (
+        ("augment.random_resized_crop", augment.random_resized_crop, "null", "workers"),
+        ("resolution", dict(recipe.resolution), "{}", "workers"),
+        ("augment.crop_padding", augment.crop_padding, "0", "memory"),
+    )
+    for name, value, nothing, loader in changes:
+        if value and loader != recipe.loader:
+            raise ConfigError(f"{role}.{name}", value, f"{nothing}, or {role}.loader={loader}: only with it")
     if augment.crop_padding >= side:
         expected = f"0 to {side - 1}: below the side of the images"
         raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, expected)

@@ -155,6 +155,7 @@ def _probe(folder: str, pixels: str, frozen: tuple) -> Probe:
     import torch
 
     from dataprune.config import RunConfig, from_plain
+    from dataprune.data.loaders import Feed
     from dataprune.stages.train import Training
 
     config: TrainConfig = from_plain(TrainConfig, _thawed(frozen))
@@ -164,7 +165,7 @@ def _probe(folder: str, pixels: str, frozen: tuple) -> Probe:
     config = replace(config, batch_size=small, epochs=None, iterations=PROBE_STEPS, fresh_prune_ratio=None)
     config = replace(config, processes=1, sync_batchnorm=False)  # this process alone
     with tempfile.TemporaryDirectory() as work:
-        training = Training(config, inputs, Path(work), RunConfig(), "probe")
+        training = Training(config, inputs, Path(work), RunConfig(), "probe", Feed(torch.device("cpu"), 0))
         network = training.network()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
         took = []
@@ -175,7 +176,7 @@ def _probe(folder: str, pixels: str, frozen: tuple) -> Probe:
             took.append(time.perf_counter() - start)
     parameters = sum(p.numel() for p in network.parameters())
     each = sum(math.prod(form["shape"]) for form in examples.header["columns"].values() if form["shape"])
-    images = each * len(examples) if examples.header["storage"] == "memory" else 0
+    images = each * len(examples) if examples.header["kept"] else 0
     step = float(np.median(took[1:] or took))
     return Probe(step, small, network.head.in_features, network.head.out_features, parameters * 4e-6, images / 1e6)
 

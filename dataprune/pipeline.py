@@ -132,21 +132,36 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
         whole = replace(cfg.evaluate, half="all")  # `half` is of the target
-        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **source.inputs)
+        seen_so = source.inputs(cfg.pretrain.loader)
+        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **seen_so)
 
     if target is not None:
-        adapted = train(stage, transferring(cfg), "adapted", target, init=model)
-        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs)
+        adapted = train(stage, transfer := transferring(cfg), "adapted", target, init=model)
+        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.loader))
     return row_of(cfg, stage.results, stage.built)
 
 
 def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Data]]:
     """The source, the target and the other targets by name, indexed and found fit for the experiment."""
-    source = stage.data(cfg.source, "source")
-    target = stage.data(cfg.target, "target") if cfg.target else None
-    others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
+    of_source, of_target = loaders(cfg)
+    source = stage.data(cfg.source, "source", of_source)
+    target = stage.data(cfg.target, "target", of_target) if cfg.target else None
+    others = {name: stage.data(data, f"others.{name}", of_target) for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
     return source, target, others
+
+
+def loaders(cfg: Config) -> tuple[dict[str, str], dict[str, str]]:
+    """Which loaders read the source, and which the targets, each with a recipe that names it."""
+    asked = inputs_asked_for(cfg.method)
+    # without either the source is only indexed, and what it holds is said
+    of_source = {cfg.pretrain.loader: "pretrain"}
+    if asked & {"dynamics", "signals", "gradients", "target_signals", "heldout"}:
+        of_source.setdefault(cfg.surrogate.loader, "surrogate")
+    of_target = {cfg.transfer.loader: "transfer"} if cfg.transfer else {}
+    if "target_signals" in asked:
+        of_target.setdefault(cfg.surrogate.loader, "surrogate")
+    return of_source, of_target
 
 
 def look_at_data(stage: Stages, cfg: Config, known: dict[str, Data | None], run: str = "") -> dict[str, Result]:
@@ -166,24 +181,26 @@ def look_at_data(stage: Stages, cfg: Config, known: dict[str, Data | None], run:
     seen.setdefault("dynamics", surrogate)
     if "heldout" in asked:
         heldout = EvaluateConfig(split="validation")
-        seen["heldout"] = stage("evaluate", heldout, f"heldout{run}", model=surrogate, **source.inputs)
+        inputs = source.inputs(cfg.surrogate.loader)
+        seen["heldout"] = stage("evaluate", heldout, f"heldout{run}", model=surrogate, **inputs)
     split = {"signals": "examples", "gradients": "examples", "target_signals": "target"}
     split |= {f"target_signals.{name}": f"others.{name}" for name in cfg.others}
     for role, data in split.items():
         if role.partition(".")[0] in asked and (looked_at := known[data]) is not None:
             config = replace(cfg.signals, arrays=["grad_norm"]) if role == "gradients" else cfg.signals
-            seen[role] = stage("signals", config, f"{role}{run}", model=surrogate, **looked_at.inputs)
+            inputs = looked_at.inputs(cfg.surrogate.loader)
+            seen[role] = stage("signals", config, f"{role}{run}", model=surrogate, **inputs)
     return seen
 
 
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
-        return stage("train", config, role, **data.inputs, **inputs)
+        return stage("train", config, role, **data.inputs(config.loader), **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
     files = _content(config.checkpoint, Path(config.checkpoint))
-    return stage("adopt", adopted, role, files=files, **data.inputs)
+    return stage("adopt", adopted, role, files=files, **data.inputs(config.loader))
 
 
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:

@@ -12,10 +12,11 @@ import torch
 
 from dataprune.config import RunConfig, SignalsConfig
 from dataprune.data.examples import Examples
+from dataprune.data.loaders import Feed
 from dataprune.errors import ConfigError
 from dataprune.models.networks import Network, laid_out
 from dataprune.models.tally import GRADIENT, Tally
-from dataprune.passes import clean_loader, device_of, load_network, outputs
+from dataprune.passes import feed_of, load_network, outputs
 from dataprune.progress import track
 from dataprune.scores.gradients import grand
 from dataprune.store import create_array
@@ -30,18 +31,20 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
     network, tally = load_network(inputs["model"]), Tally()
     examples = Examples.of(inputs, config.split)
     if config.arrays == GRADIENTS:
-        return gradients(network, examples, config, work, run, label)
+        with feed_of(run) as feed:
+            return gradients(network, examples, config, work, feed, label)
     unknown = set(config.arrays) - set(FROM_ONE_PASS)
     if unknown:
         raise ConfigError("signals.arrays", config.arrays, "some of " + ", ".join(FROM_ONE_PASS))
     n, at = len(examples), 0
     widths = {"features": network.head.in_features, "logits": network.head.out_features}
     arrays = {name: create_array(work / f"{name}.npy", np.float32, (n, widths[name])) for name in config.arrays}
-    for features, logits in outputs(network, examples, np.arange(n), config.batch_size, run, label, tally):
-        both = {"features": features, "logits": logits}
-        for name, array in arrays.items():
-            array[at : at + len(features)] = both[name].cpu().numpy()
-        at += len(features)
+    with feed_of(run) as feed:
+        for features, logits in outputs(network, examples, np.arange(n), config.batch_size, feed, label, tally):
+            both = {"features": features, "logits": logits}
+            for name, array in arrays.items():
+                array[at : at + len(features)] = both[name].cpu().numpy()
+            at += len(features)
     for array in arrays.values():
         array.flush()
     np.save(work / "labels.npy", examples.labels)
@@ -49,12 +52,12 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
 
 
 def gradients(
-    network: Network, examples: Examples, config: SignalsConfig, work: Path, run: RunConfig, label: str
+    network: Network, examples: Examples, config: SignalsConfig, work: Path, feed: Feed, label: str
 ) -> dict[str, Any]:
     """Write the length of each example's own gradient; returns its shape, and the images and FLOPs of the pass."""
-    network, tally = network.to(device_of(run)), Tally()
+    network, tally = network.to(feed.device), Tally()
     lengths = np.empty(len(examples), np.float32)
-    loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
+    loader = feed.clean(examples, np.arange(len(examples)), config.batch_size)
     for batch in track(loader, label, len(loader)):
         inputs = laid_out(batch["inputs"], torch.contiguous_format)
         lengths[batch["id"].numpy(force=True)] = grand(network, inputs, batch["y"])
