@@ -106,8 +106,9 @@ class Planner(Stages):
         n = results["examples"].facts["train"] if "examples" in results else 0
         if not isinstance(config, TrainConfig):
             return n
-        if config.fresh_prune_ratio is not None:
-            return budget(config.fresh_prune_ratio, n)
+        if config.sampler:  # the most that an epoch has, where the sampler decides by itself
+            asks = "prune_ratio" in self.cfg.method.sampler.values()
+            return budget(self.cfg.prune_ratio, n) if asks else n
         return budget(self.cfg.prune_ratio, n) if "subset" in results else n
 
     def _need(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:
@@ -161,14 +162,14 @@ def _probe(folder: str, pixels: str, frozen: tuple) -> Probe:
     inputs = {"examples": Path(folder), "pixels": Path(pixels)}
     examples = Examples.of(inputs, "train")
     small = min(64, config.batch_size, len(examples))
-    config = replace(config, batch_size=small, epochs=None, iterations=PROBE_STEPS, fresh_prune_ratio=None)
+    config = replace(config, batch_size=small, epochs=None, iterations=PROBE_STEPS, sampler={}, callbacks={})
     config = replace(config, processes=1, sync_batchnorm=False)  # this process alone
     with tempfile.TemporaryDirectory() as work:
         training = Training(config, inputs, Path(work), RunConfig(), "probe")
         network = training.network()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
         took = []
-        for _, batch in zip(range(PROBE_STEPS), training._loader(network), strict=False):
+        for _, batch in zip(range(PROBE_STEPS), training._loader(network, training.order), strict=False):
             start = time.perf_counter()
             torch.nn.functional.cross_entropy(network(batch["x"]), batch["y"]).backward()
             optimizer.step()

@@ -12,7 +12,7 @@ LAYERS = {  # file or folder -> height; a module may import those that are lower
     "config_checks": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "launch": 2,
     "scores": 2, "selectors": 2,
     "dynamic": 3, "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "subset": 4,
-    "rehearsal": 3, "recipe_checks": 4, "stages": 5,
+    "rehearsal": 3, "sampling": 4, "recipe_checks": 4, "stages": 5,
     "stage_calls": 6, "checks": 6,
     "network_checks": 6, "rows": 6, "collect": 6, "pipeline": 7, "estimate": 8, "export": 8,
     "tracking": 8, "select": 8, "report": 9, "influence": 10, "__main__": 10,

@@ -54,7 +54,7 @@ def gradients(
     network, tally = network.to(device_of(run)), Tally()
     lengths = np.empty(len(examples), np.float32)
     loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
-    for batch in track(loader, label, len(loader)):
+    for batch in track(loader, label, loader.order.steps):
         lengths[batch["id"].numpy(force=True)] = grand(network, batch["x"].contiguous(), batch["y"])
         tally.add(GRADIENT, batch["x"], batch["real"])
     tally.settle()
