@@ -10,9 +10,10 @@ import pytorch_lightning as pl
 import torch
 
 from dataprune.callbacks import KeepLast
-from dataprune.config import RecordConfig, RunConfig, TrainConfig
+from dataprune.config import RecordConfig, RunConfig, TrainConfig, identity
 from dataprune.dynamic import Policy
 from dataprune.errors import ConfigError
+from dataprune.launch import code_behind
 from dataprune.sampling import Sampling, gathered
 from dataprune.stages import train
 from tests.golden.inputs import CNN
@@ -236,3 +237,54 @@ def test_a_callback_by_target_is_called_and_its_state_goes_on(inputs, tmp_path, 
     cut_short(2, config, inputs, tmp_path / "work", monkeypatch)
     run(config, inputs, tmp_path / "work")
     assert COUNTED == [12, 24, 36, 48]
+
+
+def test_a_sampler_without_a_ratio_stands_beside_full_and_is_trained_once_for_all_ratios(jobs):
+    (row,) = jobs.run("method=infobatch", "target=none", "prune_ratio=0.3")
+    (again,) = jobs.run("method=infobatch", "target=none", "prune_ratio=0.7")
+    assert row["prune_ratio"] == 0
+    assert row["row"] == again["row"]
+    assert row["config"]["method"]["sampler"] == {"_target_": "dataprune.dynamic.InfoBatch"}
+
+
+@pytest.mark.parametrize("counted", [["pretrain.epochs=4"], ["pretrain.epochs=null", "pretrain.iterations=48"]])
+def test_methods_that_cost_less_cost_as_much_less_whether_epochs_or_iterations_are_counted(jobs, counted):
+    """372 examples, in batches of 32 twelve steps an epoch: four epochs either way."""
+    words = ["target=none", "prune_ratio=0.75", "pretrain.batch_size=32", *counted]
+    seen = {m: jobs.run(f"method={m}", *words)[0]["cost"]["images_seen"] for m in ("full", "short_full", "rs2")}
+    assert seen["full"] == pytest.approx(4 * 372, abs=32)
+    assert seen["rs2"] == 4 * 93
+    assert seen["short_full"] == pytest.approx(4 * 93, abs=32)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method=full", "method.trains_on=dynamic"], r"^method\.sampler\._target_=None: expected the dotted path"),
+        (["method=infobatch", "+method.sampler.ratio=1.5"], r"^method\.sampler\.ratio=1\.5: expected a fraction"),
+        (["method=rs2", "+method.sampler.part=1"], r"^method\.sampler\.part=1: expected one of the constants"),
+        (["method=rs2", f"+pretrain.sampler._target_={DYNAMIC}IES"], r"^pretrain\.sampler=.*expected \{\}: method=rs2"),
+        (
+            ["method=random", f"+method.sampler._target_={DYNAMIC}RS2"],
+            r"^method\.sampler=.*expected none, or trains_on",
+        ),
+        (
+            ["pretrain.epochs=null", "pretrain.iterations=9", f"+pretrain.sampler._target_={DYNAMIC}IES"],
+            r"^pretrain\.iterations=9: expected null, and pretrain\.epochs instead",
+        ),
+        (
+            [f"+pretrain.sampler._target_={DYNAMIC}IES", "+pretrain.sampler.threshold=-1"],
+            r"^pretrain\.sampler\.threshold=-1: expected a number of 0 or more",
+        ),
+        (["+pretrain.callbacks.mine._target_=no.such.Callback"], r"^pretrain\.callbacks\.mine\._target_='no\.such"),
+    ],
+)
+def test_a_sampler_that_cannot_be_is_told_before_anything_is_trained(jobs, words, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs.run("target=none", *words)
+    assert not list(jobs.store.glob("train/*"))
+
+
+def test_the_code_of_a_user_s_sampler_and_callback_is_part_of_the_model(jobs):
+    config = recipe(sampler={"_target_": f"{__name__}.Told"}, callbacks={"a": {"_target_": f"{__name__}.Counting"}})
+    assert code_behind("train", identity(config)).keys() == {f"{__name__}.Told", f"{__name__}.Counting"}
