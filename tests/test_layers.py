@@ -10,9 +10,9 @@ PACKAGE = Path(__file__).parents[1] / "dataprune"
 LAYERS = {  # file or folder -> height; a module may import those that are lower, and its own folder
     "errors": 0, "store": 0, "progress": 0, "config": 0, "callables": 0, "source": 0, "streams": 0, "ratios": 0,
     "config_checks": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "launch": 2,
-    "scores": 2, "selectors": 2,
+    "scores": 1, "selectors": 1, "arrays": 2, "quantities": 2, "plan": 3,
     "dynamic": 3, "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "subset": 4,
-    "rehearsal": 3, "recipe_checks": 4, "stages": 5,
+    "rehearsal": 4, "recipe_checks": 4, "signals": 4, "speed": 7, "snapshots": 4, "stages": 5,
     "stage_calls": 6, "checks": 6,
     "network_checks": 6, "rows": 6, "collect": 6, "pipeline": 7, "estimate": 8, "export": 8,
     "tracking": 8, "select": 8, "report": 9, "influence": 10, "__main__": 10,

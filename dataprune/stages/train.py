@@ -37,6 +37,7 @@ from dataprune.processes import place
 from dataprune.recorder import Recorder
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
+from dataprune.snapshots import KeepSnapshots
 from dataprune.stages.frozen import check_channels, clean_loader, device_of, layout, load_network, loader_of, outputs
 from dataprune.streams import number
 
@@ -159,6 +160,7 @@ class Training:
             callbacks.append(self._record())
         heldout = self._heldout() if config.eval_every else None
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
+        callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
         loader = self._loader(module.network)
         if last.exists():
