@@ -11,9 +11,9 @@ from dataprune.arrays import ARRAYS, computed, entry
 from dataprune.callables import check_target
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
-from dataprune.data.foreign_dynamics import look
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
+from dataprune.formats.dynamics import look
 from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
 from dataprune.recipe_checks import check_recipe
 from dataprune.rehearsal import rehearse

@@ -8,11 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from dataprune.models.classifier import Classifier
-
-
-def snapshot_file(epoch: int) -> str:
-    """Return where, in the result of a training, the weights after `epoch` epochs lie."""
-    return f"snapshots/{epoch}.pt"
+from dataprune.passes import snapshot_file
 
 
 class KeepSnapshots(pl.Callback):

@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 import dataprune.__main__ as entry
+from dataprune import pipeline
 from dataprune.config_checks import typed
 from dataprune.errors import ConfigError
 from dataprune.plan import CUT, plan_of

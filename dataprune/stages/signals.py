@@ -18,10 +18,10 @@ from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
 from dataprune.models.networks import Network
 from dataprune.models.tally import FORWARD, GRADIENT, UNKNOWN, Tally
+from dataprune.passes import check_channels, clean_loader, device_of, layout, load_network
 from dataprune.plan import ABOUT_A_SIGNAL
 from dataprune.progress import track
 from dataprune.signals import Batch
-from dataprune.stages.frozen import check_channels, clean_loader, device_of, layout, load_network
 from dataprune.store import create_array
 
 CONFIG = SignalsConfig
