@@ -255,7 +255,7 @@ class EvaluateConfig:
 class SignalsConfig:
     """Which outputs of a frozen model are kept, one pass over a split. Stage: signals."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     arrays: list[str] = field(default_factory=lambda: ["logits", "features"])
     # signals that stand in no table, by name: _target_, its constants, shape, dtype
     functions: dict[str, Any] = field(default_factory=dict)
