@@ -143,6 +143,7 @@ class TrainConfig:
     dynamics: str | None = (
         None  # of the surrogate: dynamics that another program recorded, instead of training for them
     )
+    snapshots: list[int] = field(default_factory=list)  # epochs after which the weights are kept, for signals
     seed: int = _number(0, 0)
 
 
@@ -175,6 +176,9 @@ class MethodConfig:
     nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order
     weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+    # signals of the method's own by name: _target_, its constants, and shape, dtype, passes (dataprune.arrays)
+    signals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    epoch: int | None = _number(None, 1)  # signals of the surrogate after this epoch, one of surrogate.snapshots
 
 
 @dataclass
@@ -201,7 +205,7 @@ class ScoreConfig:
 
     VERSION: ClassVar[int] = 1
     function: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
     path: str | None = field(default=None, metadata={"place": True})  # of a function that reads a file
 
 
@@ -215,17 +219,25 @@ class CombineConfig:
 
 
 @dataclass
+class StepConfig:
+    """One selector of a chain, in which each wraps the next; compiled by dataprune.plan."""
+
+    function: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
+    filled: list[str] = field(default_factory=list)  # parameters that the stage fills: scores, budget, n, rng, select
+    scores: str = "scores"  # the role of the result whose scores it gets
+    key: str = field(default="method.select", metadata={"place": True})  # where the job's config names it
+
+
+@dataclass
 class SelectConfig:
-    """A selector with its constants, and how much it keeps. Stage: select."""
+    """Selectors with their constants, and how much they keep. Stage: select."""
 
     VERSION: ClassVar[int] = 1
-    function: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, str] = field(default_factory=dict)
+    steps: list[StepConfig] = field(default_factory=list)  # from the outermost wrapper to what picks in the end
     method: str = MISSING
     prune_ratio: float = MISSING
     level: str = "example"
-    cut_fraction: float = 0.0
-    quota: str = "none"
     weighted: bool = False
     seed: int = 0
 
@@ -245,8 +257,11 @@ class EvaluateConfig:
 class SignalsConfig:
     """Which outputs of a frozen model are kept, one pass over a split. Stage: signals."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     arrays: list[str] = field(default_factory=lambda: ["logits", "features"])
+    # signals that stand in no table, by name: _target_, its constants, shape, dtype
+    functions: dict[str, Any] = field(default_factory=dict)
+    epoch: int | None = _number(None, 1)  # of the training, from the weights of this snapshot; None = its end
     split: str = _choice("train", "test", "validation", "train")
     batch_size: int = _number(512, 1)
 
@@ -327,6 +342,8 @@ def identity(config: Any) -> dict[str, Any]:
 def _identity(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _identity(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_identity(inner) for inner in value]
     return identity(value) if dataclasses.is_dataclass(value) else value
 
 

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from scipy.stats import hypergeom
 
 import dataprune.__main__ as entry
-from dataprune.config import SelectConfig
+from dataprune.config import SelectConfig, StepConfig
 from dataprune.config_checks import typed
 from dataprune.data.augment import Draws
 from dataprune.data.examples import half_of
@@ -80,8 +80,8 @@ N, RATIO = 1000, 0.7
 def randomly(seed: int) -> np.ndarray:
     """What stage select keeps at random."""
     function = {"_target_": "dataprune.selectors.ranked.random"}
-    config = SelectConfig(function, method="random", prune_ratio=RATIO, seed=seed)
-    return select(config, N, np.zeros(N, np.int64), {})[0]
+    steps = [StepConfig(function, filled=["budget", "n", "rng"])]
+    return select(SelectConfig(steps, "random", RATIO, seed=seed), N, {}, {})[0]
 
 
 def fresh(seed: int, epoch: int = 0) -> np.ndarray:

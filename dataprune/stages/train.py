@@ -38,6 +38,7 @@ from dataprune.processes import place
 from dataprune.recorder import Recorder
 from dataprune.sampling import ObserveLosses, Sampling
 from dataprune.selectors.classes import examples_of
+from dataprune.snapshots import KeepSnapshots
 from dataprune.streams import number
 
 CONFIG = TrainConfig
@@ -163,6 +164,7 @@ class Training:
             module.stateful[f"callbacks.{name}"] = added
         heldout = self._heldout() if config.eval_every else None
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
+        callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
         loader = self._loader(module.network, self.order)
         if last.exists():
