@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprune.errors import ConfigError
-from dataprune.source import imported, parsed, stripped
+from dataprune.source import absolute, imported, parsed, stripped
 
 
 @dataclass(frozen=True)
@@ -139,12 +139,10 @@ def _in_source(module: str, name: str, depth: int = 0) -> Parameters | None:
     if isinstance(node, ast.ClassDef) and not node.decorator_list:
         init = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
         return _of_arguments(init[-1].args, skip=1) if init else None
-    if isinstance(node, ast.ImportFrom):
-        parts = module.split(".") if path and path.name == "__init__.py" else module.split(".")[:-1]
-        home = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
-        origin = ".".join(filter(None, [home, node.module]))
+    if path and isinstance(node, ast.ImportFrom):
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         original = next(a.name for a in node.names if (a.asname or a.name) == name)
-        return _in_source(origin, original, depth + 1)
+        return _in_source(absolute("." * node.level + (node.module or ""), package), original, depth + 1)
     return None
 
 
@@ -239,20 +237,26 @@ def _closure(target: str, ours: bool, seen: Callable[[str, str], tuple[str, list
         name = queue.pop()
         if name in code or (not ours and is_ours(name)):
             continue
-        spec = _spec(name)
-        if spec is None or spec.origin is None or spec.origin in ("built-in", "frozen"):
+        if (file := _code_file(name)) is None:
             continue
-        if not is_ours(name) and _is_library(spec.origin):  # ours counts where it is installed, too
+        if not file.endswith(".py"):  # a compiled module
+            code[name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
             continue
-        if not spec.origin.endswith(".py"):  # a compiled module
-            code[name] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-            continue
-        package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        code[name], further = seen(spec.origin, package)
+        package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
+        code[name], further = seen(file, package)
         queue += further
         if not is_ours(name):  # importing a module runs those of its parents; ours define nothing but names
             queue += _parents(name)
     return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()[:16] if code else None
+
+
+def _code_file(module: str) -> str | None:
+    """The file whose content is the code of a module; None for no module, Python's own, and libraries."""
+    spec = _spec(module)
+    if spec is None or spec.origin is None or spec.origin in ("built-in", "frozen"):
+        return None
+    # ours counts where it is installed, too
+    return spec.origin if is_ours(module) or not _is_library(spec.origin) else None
 
 
 def module_of(target: str) -> str:
