@@ -8,8 +8,9 @@ from torch import nn
 
 from dataprune.models.flops import Attack, forward_flops, step_flops
 
-# a clean pass; a training step; one pass of its attack; a gradient of each example (eval mode, no step)
-FORWARD, STEP, ATTACK, GRADIENT = "forward", "step", "attack", "gradient"
+# a clean pass; a training step; one pass of its attack; a gradient of each example (eval mode, no step); a user's own
+# function, of which nobody knows what it does with the network
+FORWARD, STEP, ATTACK, GRADIENT, UNKNOWN = "forward", "step", "attack", "gradient", "unknown"
 
 
 class Tally:
@@ -61,8 +62,10 @@ class Tally:
         for (kind, shape), n in self.counts.items():
             if len(shape) > 1:
                 images["images_forward"] += n
-                images["images_backward"] += 0 if kind == FORWARD else n
-            if kind != ATTACK:  # a step's FLOPs hold those of its attack
+                images["images_backward"] += 0 if kind in (FORWARD, UNKNOWN) else n
+            if kind == UNKNOWN:
+                flops = None
+            elif kind != ATTACK:  # a step's FLOPs hold those of its attack
                 each = forward_flops(network, shape) if kind == FORWARD else step_flops(network, shape, attack)
                 flops = None if flops is None or each is None else flops + n * each
         return images | {"flops": flops}

@@ -88,7 +88,7 @@ def _row(epoch: Epoch, examples: Examples, names: list[str], full: bool) -> Row:
     """The quantities of one epoch for all examples, NaN (False in `correct`) where it has not seen one."""
     n, n_classes = len(examples), len(examples.classes)
     ids, places = placed(epoch, n)
-    row: Row = {name: np.zeros(n, bool) if ROWS[name] is np.bool_ else np.full(n, np.nan, np.float32) for name in names}
+    row: Row = {name: np.zeros(n, bool) if ROWS[name] == np.bool_ else np.full(n, np.nan, np.float32) for name in names}
     wanted = (n,) if names == ["p_true"] else (len(epoch.values), n_classes)
     if epoch.values.shape != wanted:
         found = Shown(f"{str(epoch.file)!r} with an array of shape {epoch.values.shape}")
