@@ -37,8 +37,13 @@ def imported(tree: ast.AST, package: str) -> Iterator[str]:
         elif isinstance(node, ast.Call):
             yield from _imported_by_name(node, package)
         elif isinstance(node, ast.Assign) and "__all__" in (getattr(target, "id", "") for target in node.targets):
-            words = [inner.value for inner in ast.walk(node.value) if isinstance(inner, ast.Constant)]
-            yield from (f"{package}.{word}" for word in words if isinstance(word, str))
+            yield from (f"{package}.{word}" for word in _texts(node.value))
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            yield inner.value
 
 
 def _imported_by_name(node: ast.Call, package: str) -> Iterator[str]:

@@ -96,7 +96,7 @@ def mixed_versions(store: Path, keys: Iterable[dict[str, str]]) -> list[str]:
     keys: {role: key} of every row. Results that are gone from the store tell nothing and are passed over.
     """
     wanted = {key for each in keys for key in each.values()}
-    stages = [f for f in store.iterdir() if f.is_dir() and f.name not in NOT_STAGES] if store.is_dir() else []
+    stages = [folder for folder in store.glob("*/") if folder.name not in NOT_STAGES]
     where: dict[tuple[str, ...], list[str]] = defaultdict(list)  # (name, versions ...) -> the stages that mix them
     for stage in sorted(stages):
         for name, versions in _versions(stage, wanted).items():
