@@ -23,8 +23,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from dataprune.code_text import absolute, imported, parsed, stripped
 from dataprune.errors import ConfigError
-from dataprune.source import absolute, imported, parsed, stripped
 
 
 @dataclass(frozen=True)
