@@ -73,6 +73,21 @@ def check_target(spec: dict[str, Any], key: str, filled: frozenset[str] = frozen
     return takes
 
 
+def make(spec: dict[str, Any], key: str, **values: Any) -> Any:
+    """Call what `spec` names with its constants, and with those of `values` that it takes. A ConfigError that it raises
+    is one of `key`."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    takes = parameters(spec["_target_"]).names
+    try:
+        return instantiate(spec, **{name: value for name, value in values.items() if name in takes})
+    except InstantiationException as error:  # hydra's, around what the callable has raised
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__.under(key) from None
+        raise
+
+
 def check_exists(spec: dict[str, Any], key: str) -> Parameters:
     """The parameters of the callable that `spec` names, or a ConfigError if there is none."""
     target = spec.get("_target_")

@@ -15,7 +15,7 @@ from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
 from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
-from dataprune.recipe_checks import check_recipe
+from dataprune.recipe_checks import SAMPLED, check_recipe
 from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
 
@@ -101,6 +101,10 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     """Raise a ConfigError if the method cannot run: no selector, unknown arrays, or arrays that nobody records."""
     if method.trains_on == "nothing" and cfg.target is None and key == "method":
         raise ConfigError("target", None, f"a target: {method.name} learns from it alone")
+    if method.trains_on == "dynamic":
+        check_dynamic(cfg, method, key)
+    elif method.sampler:
+        raise ConfigError(f"{key}.sampler", method.sampler.get("_target_"), "none, or trains_on: dynamic")
     if method.trains_on != "subset":
         return
     if method.select is None:
@@ -122,6 +126,14 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     check_path(plan, key)
     for call in plan.chain:
         check_selector(call, method)
+
+
+def check_dynamic(cfg: Config, method: MethodConfig, key: str) -> None:
+    """Raise a ConfigError for a method without a sampler that exists, or beside another sampler."""
+    check_target(method.sampler, f"{key}.sampler", SAMPLED)
+    if cfg.pretrain.sampler:
+        what = f"{{}}: {key}={method.name} brings the sampler of this training"
+        raise ConfigError("pretrain.sampler", cfg.pretrain.sampler["_target_"], what)
 
 
 def check_selector(call: Call, method: MethodConfig) -> None:
@@ -217,7 +229,7 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
         raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
     n, n_classes = source.facts["train"], source.facts["classes"]
-    if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "fresh_subsets"):
+    if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "dynamic"):
         kept = budget(cfg.prune_ratio, n)
         if kept < n_classes:
             expected = (

@@ -114,7 +114,7 @@ class RecordConfig:
 class TrainConfig:
     """What makes a trained model what it is. Any change here is another model and trains again. Stage: train."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     model: dict[str, Any] | None = None  # the backbone; None = the one that comes in (transfer)
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
@@ -136,7 +136,8 @@ class TrainConfig:
     processes: int = _number(1, 1)  # that share each batch: batch norm and sums differ with their number
     sync_batchnorm: bool = False  # batch norm over the batches of all processes; GPUs only
     eval_every: int = _number(0, 0, unit="epochs")  # 0 = only the final evaluation
-    fresh_prune_ratio: float | None = _number(None, 0, 0.9999)  # RS2: leave out this fraction, another one each epoch
+    sampler: dict[str, Any] = field(default_factory=dict)  # chooses anew each epoch; _target_ of dataprune.dynamic
+    callbacks: dict[str, Any] = field(default_factory=dict)  # by name: _target_ of a Lightning callback, and constants
     checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
     subset: str | None = None  # of a checkpoint that stands for a pruned model: the subset file it was trained on
     dynamics: str | None = (
@@ -163,7 +164,8 @@ class MethodConfig:
 
     name: str = MISSING
     level: str = _choice("example", "example", "class")  # what prune_ratio counts
-    trains_on: str = _choice("subset", "subset", "full", "short_full", "fresh_subsets", "nothing")
+    trains_on: str = _choice("subset", "subset", "full", "short_full", "dynamic", "nothing")
+    sampler: dict[str, Any] = field(default_factory=dict)  # of trains_on=dynamic: _target_ of dataprune.dynamic
     score: dict[str, Any] | None = None  # _target_ and constants; its array parameters are filled by name
     path: str | None = None  # a file of scores, handed to the score function as `path`
     select: dict[str, Any] | None = None

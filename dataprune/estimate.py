@@ -106,8 +106,9 @@ class Planner(Stages):
         n = results["examples"].facts["train"] if "examples" in results else 0
         if not isinstance(config, TrainConfig):
             return n
-        if config.fresh_prune_ratio is not None:
-            return budget(config.fresh_prune_ratio, n)
+        if config.sampler:  # the most that an epoch has, where the sampler decides by itself
+            asks = "prune_ratio" in self.cfg.method.sampler.values()
+            return budget(self.cfg.prune_ratio, n) if asks else n
         return budget(self.cfg.prune_ratio, n) if "subset" in results else n
 
     def _need(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:

@@ -87,7 +87,7 @@ def outputs(
     device = device_of(run)
     network = network.to(device, memory_format=layout(network, device)).eval()  # type: ignore[call-overload]
     loader = clean_loader(examples, ids, batch_size, run)
-    for batch in track(loader, label, len(loader)):
+    for batch in track(loader, label, loader.order.steps):
         with torch.inference_mode():  # not around the yield: it would stay on in the caller
             features = network.features(batch["x"].contiguous(memory_format=layout(network, device)))
             logits = network.head(features).float()

@@ -36,6 +36,7 @@ from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
 from dataprune.network_checks import check_networks
 from dataprune.plan import PREFIX, Call, Plan, plan_of
+from dataprune.recipe_checks import check_sampler
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stage_calls import Stages, Stamps
@@ -97,7 +98,7 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
     method, plan = cfg.method, plan_of(cfg)
     source, target, others = indexed(cfg, stage)
-    stage.before_training = lambda: check_networks(cfg, plan, source, target)
+    stage.before_training = lambda: check_training(cfg, plan, source, target)
 
     known: dict[str, Result | None] = {"examples": source.table, "target": target.table if target else None}
     subset = None
@@ -267,8 +268,20 @@ def effective(cfg: Config) -> Config:
     if plan.chain and not plan.prunes:
         cfg = replace(cfg, method=MethodConfig(name="full", trains_on="full"))
     ratio = {"full": 0.0, "nothing": 1.0}.get(cfg.method.trains_on, cfg.prune_ratio)
+    if cfg.method.trains_on == "dynamic" and "prune_ratio" not in cfg.method.sampler.values():
+        ratio = 0.0  # it decides by itself how much it leaves out, whatever ratio was asked for: beside `full`
     looks = plan.prunes and plan.looks_at_targets
     return replace(cfg, prune_ratio=ratio, others=cfg.others if looks else {})
+
+
+def check_training(cfg: Config, plan: Plan, source: Data, target: Data | None) -> None:
+    """Raise a ConfigError for what is known to be wrong once torch is there, before the first training."""
+    check_networks(cfg, plan, source, target)
+    recipes = {"surrogate": cfg.surrogate, "pretrain": pretraining(cfg, source), "transfer": cfg.transfer}
+    for role, recipe in recipes.items():
+        if recipe is not None and recipe.sampler and recipe.epochs is not None:
+            key = "method" if role == "pretrain" and cfg.method.trains_on == "dynamic" else role
+            check_sampler(recipe, f"{key}.sampler", source.facts["train"])
 
 
 def check_claim(cfg: Config, source: Result, subset: Result | None) -> None:
@@ -289,14 +302,29 @@ def check_claim(cfg: Config, source: Result, subset: Result | None) -> None:
 
 
 def pretraining(cfg: Config, source: Data) -> TrainConfig:
-    """The recipe of the source model; a compute-matched baseline sees as many images as the pruned run."""
-    recipe, ratio = cfg.pretrain, cfg.prune_ratio
-    if cfg.method.trains_on == "fresh_subsets":
-        return replace(recipe, fresh_prune_ratio=ratio)
+    """The recipe of the source model.
+
+    `short_full` and samplers that choose anew each epoch cost less than the whole source does, in the same way whether
+    the recipe counts epochs or iterations: short_full takes the kept fraction of the steps, a sampler's epochs are as
+    many as those of the whole source, each of fewer examples.
+    """
+    recipe, ratio, n = cfg.pretrain, cfg.prune_ratio, source.facts["train"]
+    if cfg.method.trains_on == "dynamic":
+        per_epoch = math.ceil(n / recipe.batch_size)
+        epochs = recipe.epochs or max(1, round(recipe.iterations / per_epoch))
+        return replace(recipe, epochs=epochs, iterations=None, sampler=sampler_at(cfg.method.sampler, ratio))
     if cfg.method.trains_on == "short_full" and recipe.epochs is not None:
-        images = budget(ratio, source.facts["train"]) * recipe.epochs
+        images = budget(ratio, n) * recipe.epochs
         return replace(recipe, epochs=None, iterations=math.ceil(images / recipe.batch_size))
+    if cfg.method.trains_on == "short_full":
+        assert recipe.iterations is not None
+        return replace(recipe, iterations=budget(ratio, recipe.iterations))
     return recipe
+
+
+def sampler_at(sampler: dict[str, Any], prune_ratio: float) -> dict[str, Any]:
+    """A method's sampler, the job's prune ratio put where its constants say `prune_ratio`."""
+    return {name: prune_ratio if value == "prune_ratio" else value for name, value in sampler.items()}
 
 
 def transferring(cfg: Config) -> TrainConfig:

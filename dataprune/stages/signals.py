@@ -39,7 +39,7 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
     tally = Tally()
     passes = [] if not signals else sorted({PASSES[signal.array.passes] for signal in signals})
     loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
-    for batch in track(loader, label, len(loader)):
+    for batch in track(loader, label, loader.order.steps):
         x = batch["x"].contiguous(memory_format=memory_format)
         given = Batch(network=network, inputs={"x": x}, labels=batch["y"])
         ids = batch["id"].numpy(force=True)
