@@ -37,35 +37,36 @@ class LimitConfig:
 class IndexConfig:
     """What a data set is. Stage: index."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     reader: dict[str, Any] = field(default_factory=dict)
     path: str | None = field(default=None, metadata={"place": True})  # its state is in the recipe (data.content.stamp)
     limit: LimitConfig = field(default_factory=LimitConfig)
     seed: int = 0
     content: str = "full"
+    columns: list[str] | None = None
 
 
 @dataclass
 class DecodeConfig:
-    """How the images of a data set become pixels. Stage: decode."""
+    """How the examples of a data set become columns. Stage: decode."""
 
-    VERSION: ClassVar[int] = 1
-    size: int | None = None
-    channels: int | None = None
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    VERSION: ClassVar[int] = 2
+    codec: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; a data.codecs.Codec
     storage: str = "memory"
 
 
 @dataclass
 class DataConfig:
-    """A data set: who reads it and how its images are stored. See conf/source for examples."""
+    """A data set: who reads it, and which codec makes inputs of its examples. See conf/source for examples."""
 
     name: str = MISSING
     reader: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; returns data.examples.Dataset
     path: str | None = None  # handed to the reader as `path`, if it has one
+    columns: list[str] | None = None  # the same, of a reader that takes `columns`: those that hold the text
+    codec: dict[str, Any] = field(default_factory=lambda: {"_target_": "dataprune.data.images.Images"})
+    # these are handed to the codec, if it has such parameters (data.codecs.HANDED)
     size: int | None = _number(None, 1, unit="pixels")  # images are cropped square and resized; None = as they are
-    channels: int | None = _number(None, 1, 4)  # 1 or 3 converts; None = as they are
+    channels: int | None = None  # 1 or 3 converts; None = as they are
     mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
     std: list[float] | None = None
     limit: LimitConfig = field(default_factory=LimitConfig)
@@ -77,12 +78,7 @@ class DataConfig:
     @property
     def table(self) -> IndexConfig:
         """The part that says which examples there are."""
-        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content)
-
-    @property
-    def pixels(self) -> DecodeConfig:
-        """The part that says what their images look like to a network."""
-        return DecodeConfig(self.size, self.channels, self.mean, self.std, self.storage)
+        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content, self.columns)
 
 
 @dataclass
@@ -185,7 +181,7 @@ class MethodConfig:
 class AdoptConfig:
     """Foreign weights for one of our networks. Stage: adopt."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     checkpoint: str = field(default=MISSING, metadata={"place": True})  # its content is in the recipe, not its path
     model: dict[str, Any] = field(default_factory=dict)
 

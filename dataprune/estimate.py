@@ -135,11 +135,11 @@ class Planner(Stages):
         pixels = results.get("pixels", self.results["source_pixels"])
         assert recipe.model is not None
         header = json.loads((pixels / "header.json").read_text())
-        shape = (header["channels"], *header["splits"]["train"]["shape"][:2])
-        in_memory = header["storage"] == "memory"
-        images = sum(math.prod((s["n"], *s["shape"])) for s in header["splits"].values()) if in_memory else 0
-        device = str(device_of(self.run))
-        return speed_of(json.dumps(recipe.model), shape, examples.facts["classes"], device).holding(images / 1e6)
+        each = sum(math.prod(form["shape"]) for form in header["columns"].values() if form["shape"])
+        rows = sum(s["n"] for s in header["splits"].values())
+        images = each * rows if header["storage"] == "memory" else 0
+        about = json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(header["input"])
+        return speed_of(*about, examples.facts["classes"], str(device_of(self.run))).holding(images / 1e6)
 
     def _training(self, config: TrainConfig, role: str, results: dict[str, Result]) -> Need:
         speed = self._speed(config if config.model else self.cfg.pretrain, results)

@@ -29,8 +29,7 @@ def features(features: torch.Tensor) -> torch.Tensor:
 
 def grad_norm(network: Network, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
     """Return the length of each example's own gradient in all trainable parameters, float32 (b,) (GraNd)."""
-    (images,) = inputs.values()
-    return torch.from_numpy(grand(network, images.contiguous(), labels))
+    return torch.from_numpy(grand(network, {name: values.contiguous() for name, values in inputs.items()}, labels))
 
 
 class Batch(dict[str, Any]):

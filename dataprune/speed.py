@@ -16,6 +16,7 @@ import numpy as np
 
 from dataprune.arrays import Axes
 from dataprune.config import SelectConfig, from_plain
+from dataprune.data.codecs import codec_of
 from dataprune.rehearsal import OURS, made_up_arrays
 from dataprune.stages.select import select
 
@@ -23,7 +24,6 @@ LIMIT_S = 1.5  # of timing one network; the step that is running is ended
 LARGEST = 64  # images of a timed step
 OURS_ARE = "dataprune.models."
 REFERENCE = {"_target_": "dataprune.models.networks.resnet", "width": 32, "blocks": [1, 1, 1, 1]}
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -42,49 +42,49 @@ class Speed:
 
 
 @cache
-def speed_of(model: str, shape: Shape, classes: int, device: str) -> Speed:
-    """Return the speed of a `model` config (as JSON) on images of this shape (c, h, w), and its size."""
+def speed_of(model: str, codec: str, input: str, classes: int, device: str) -> Speed:
+    """Return the speed of a `model` config on inputs of these sizes, which the codec makes, and its size; all JSON."""
     import torch
 
     from dataprune.models.flops import step_flops
     from dataprune.models.networks import build
 
-    spec = json.loads(model)
+    spec, sizes = json.loads(model), json.loads(input)
     spec |= {"pretrained": False} if spec.get("pretrained") else {}
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network = build(spec, shape[0], classes)
+        network = build(spec, sizes, classes)
     size = sum(p.numel() for p in network.parameters()) * 4e-6
+    image_s: float | None = None
     if spec["_target_"].startswith(OURS_ARE):
-        image_s: float | None = _step_seconds(model, shape, classes, device)
-    else:
-        flops, reference = step_flops(network, shape), json.dumps(REFERENCE)
+        image_s = _step_seconds(model, codec, input, classes, device)
+    elif sizes["kind"] == "image":
+        example = {name: values[0] for name, values in codec_of(json.loads(codec)).blank(sizes, 1).items()}
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            known = step_flops(build(REFERENCE, shape[0], classes), shape)
-        image_s = None
+            flops, known = step_flops(network, example), step_flops(build(REFERENCE, sizes, classes), example)
         if flops is not None and known is not None:
-            image_s = flops / known * _step_seconds(reference, shape, classes, device)
+            image_s = flops / known * _step_seconds(json.dumps(REFERENCE), codec, input, classes, device)
     return Speed(image_s, network.head.in_features, network.head.out_features, size)
 
 
 @cache
-def _step_seconds(model: str, shape: Shape, classes: int, device: str) -> float:
-    """Seconds an image of a training step of a network of ours, of the largest batch that is timed within the limit."""
+def _step_seconds(model: str, codec: str, input: str, classes: int, device: str) -> float:
+    """Seconds an example of a training step of a network of ours, of the largest batch that is timed in the limit."""
     import torch
 
     from dataprune.models.networks import build
 
-    spec = json.loads(model)
+    spec, sizes = json.loads(model), json.loads(input)
     spec |= {"pretrained": False} if spec.get("pretrained") else {}
     with torch.random.fork_rng(devices=[]):
-        network = build(spec, shape[0], classes).to(device)
+        network = build(spec, sizes, classes).to(device)
     parameters = [p for p in network.parameters() if p.requires_grad]
     began, each = time.perf_counter(), math.inf
     for batch in (2, 2, 4, 8, 16, 32, LARGEST):  # the first one warms up
-        x = torch.zeros(batch, *shape, device=device)
+        x = {name: values.to(device) for name, values in codec_of(json.loads(codec)).blank(sizes, batch).items()}
         y = torch.zeros(batch, dtype=torch.int64, device=device)
         start = time.perf_counter()
-        torch.autograd.grad(torch.nn.functional.cross_entropy(network(x), y), parameters)
-        if x.is_cuda:
+        torch.autograd.grad(torch.nn.functional.cross_entropy(network(**x), y), parameters)
+        if y.is_cuda:
             torch.cuda.synchronize()
         took, so_far = time.perf_counter() - start, time.perf_counter() - began
         each = took / batch

@@ -1,6 +1,6 @@
 """The LightningModule: a network and how to fit it; everything that varies is passed in."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from dataprune.models.flops import Attack
-from dataprune.models.networks import Network
+from dataprune.models.networks import Network, laid_out
 from dataprune.models.tally import ATTACK, FORWARD, STEP, Tally
 
 # (ids, losses, p_true, real) of this process's share -> which of them to train on, bool (b,); how many in all processes
@@ -19,8 +19,9 @@ class Classifier(pl.LightningModule):
     """Fits `network` by cross entropy.
 
     optimizer: makes the optimiser from parameter groups. schedule(at, lr) -> learning rate where the training stands,
-    in steps of whole epochs; momentum(at) -> momentum, if it moves too. attack(network, x, y) -> the images to train on
-    instead. choose: picks the examples of each batch that are trained on, after a forward pass of all without gradient.
+    in steps of whole epochs; momentum(at) -> momentum, if it moves too. attack(network, inputs, y) -> the inputs to
+    train on instead. choose: picks the examples of each batch that are trained on, after a forward pass of all without
+    gradient.
 
     `logits` (b, classes) and `losses` (b,), without weights, of the latest training batch are there for callbacks,
     detached (returning them from the step would make Lightning copy them). Losses are summed on the device; nothing is
@@ -122,11 +123,11 @@ class Classifier(pl.LightningModule):
         """Mean loss of the global batch (this process's part of it), or of what is chosen from it."""
         if self.choose is not None:
             batch = self._chosen(batch, self.choose)
-        x = self._laid_out(batch["x"])
+        inputs: Mapping[str, torch.Tensor] = self._laid_out(batch["inputs"])
         if self.attack is not None:
-            x = self.attack(lambda moved: self._attacked(moved, batch["real"]), x, batch["y"])
-        self.tally.add(STEP, x, batch["real"])
-        logits = self.network(x)  # (b, classes)
+            inputs = self.attack(lambda **moved: self._attacked(moved, batch["real"]), inputs, batch["y"])
+        self.tally.add(STEP, inputs, batch["real"])
+        logits = self.network(**inputs)  # (b, classes)
         losses = self.each_loss(logits, batch["y"])
         if self.choose is None:
             self._note(batch, logits.detach(), losses.detach())
@@ -148,8 +149,8 @@ class Classifier(pl.LightningModule):
         """The part of a batch that is trained on. Without any there is still a backward pass, of loss 0: the other
         processes wait for its gradients."""
         with torch.no_grad():
-            self.tally.add(FORWARD, batch["x"], batch["real"])
-            logits = self.network(self._laid_out(batch["x"]))
+            self.tally.add(FORWARD, batch["inputs"], batch["real"])
+            logits = self.network(**self._laid_out(batch["inputs"]))
             losses = self.each_loss(logits, batch["y"])
             self._note(batch, logits, losses)
             p_true = logits.float().softmax(1).gather(1, batch["y"][:, None])[:, 0]
@@ -159,7 +160,8 @@ class Classifier(pl.LightningModule):
             mine[:2] = True  # two: batch norm takes no single vector
             part["real"] = mine.new_zeros(len(mine))
             part["weight"] = part["real"].float()
-        for name in ("x", "y", "id", "real", "weight"):
+        part["inputs"] = {name: values[mine] for name, values in batch["inputs"].items()}
+        for name in ("y", "id", "real", "weight"):
             part[name] = part[name] if part[name] is None else part[name][mine]
         return part | {"scale": self.trainer.world_size / max(1, total)}
 
@@ -168,14 +170,14 @@ class Classifier(pl.LightningModule):
         self.eval()
         with torch.no_grad():
             for batch in batches:
-                self.tally.add(FORWARD, batch["x"], batch["real"])
-                yield batch, self.network(self._laid_out(batch["x"])).float()
+                self.tally.add(FORWARD, batch["inputs"], batch["real"])
+                yield batch, self.network(**self._laid_out(batch["inputs"])).float()
         self.train()
 
-    def _attacked(self, x: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
+    def _attacked(self, inputs: Mapping[str, torch.Tensor], real: torch.Tensor | None) -> torch.Tensor:
         """Logits for the attack, which goes backward through them."""
-        self.tally.add(ATTACK, x, real)
-        return self.network(x)
+        self.tally.add(ATTACK, inputs, real)
+        return self.network(**inputs)
 
-    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
-        return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
+    def _laid_out(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return laid_out(inputs, self.memory_format)

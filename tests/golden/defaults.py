@@ -16,6 +16,7 @@ from typing import Any
 import dataprune.data
 from dataprune import dynamic
 from dataprune.data.examples import Dataset
+from dataprune.data.images import Images
 from dataprune.dynamic import BatchPolicy, Policy
 from dataprune.models import networks, schedules
 from dataprune.models.adversarial import pgd
@@ -35,6 +36,7 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
     """Our functions that a dear stage calls with what a config says of them, or with nothing said."""
     called = {
         "index": readers(),
+        "decode": [Images],
         "adopt": public(networks),  # builds the network
         "train": [*public(networks), *public(schedules), *samplers(), pgd],
         "signals": [grand],
