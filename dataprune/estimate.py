@@ -22,7 +22,7 @@ from dataprune.passes import device_of
 from dataprune.pipeline import experiment, experiments
 from dataprune.selectors.budget import budget
 from dataprune.speed import Speed, row_bytes, selection_seconds, speed_of
-from dataprune.stage_calls import Stages
+from dataprune.stage_calls import Stages, Stamps
 from dataprune.store import Result, Store, fingerprint
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,15 @@ class Need:
     disk_mb: float
 
 
-def estimate(cfg: Config) -> None:
-    """Print the plan of a job with its baselines; raise a ConfigError if memory or disk will not do."""
-    store = Store(cfg.run.store, verify=False)
+def estimate(cfg: Config, stamps: Stamps | None = None) -> None:
+    """Print the plan of a job with its baselines; raise a ConfigError if memory or disk will not do.
+
+    stamps: of a driver with many jobs, which looks at the files of a data set once.
+    """
+    store, stamps = Store(cfg.run.store, verify=False), {} if stamps is None else stamps
     found, needs, shared = 0, [], 0
     for name, single in experiments(cfg):
-        planner = Planner(store, single)
+        planner = Planner(store, single, stamps)
         experiment(single, planner)
         found += planner.found
         for key, need in planner.needs.items():
@@ -74,8 +77,8 @@ def estimate(cfg: Config) -> None:
 class Planner(Stages):
     """Looks stages up; a missing one becomes a Need and a stand-in result. Only data sets are really indexed."""
 
-    def __init__(self, store: Store, cfg: Config) -> None:
-        super().__init__(store, cfg, None)
+    def __init__(self, store: Store, cfg: Config, stamps: Stamps) -> None:
+        super().__init__(store, cfg, None, stamps=stamps)
         self.cfg, self.found = cfg, 0
         self.needs: dict[str, Need] = {}
 

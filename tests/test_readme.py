@@ -204,6 +204,19 @@ def test_the_selectors_take_arrays_as_printed():
         assert len(set(names["kept"])) == 1500, line
 
 
+def test_the_signal_of_the_readme_runs_from_outside_the_package(jobs):
+    functions = re.search(r"^    def mirrored.*?(?=^`myconf)", TEXT, re.M | re.S).group()
+    option = re.search(r"^    name: asymmetry.*?\n\n", TEXT, re.M | re.S).group()
+    (jobs.folder / "my_signals.py").write_text(textwrap.dedent(functions))
+    (jobs.folder / "myconf" / "method").mkdir(parents=True)
+    (jobs.folder / "myconf" / "method" / "asymmetry.yaml").write_text(textwrap.dedent(option))
+    jobs.command("--config-dir", "myconf", "method=asymmetry", "target=none", *TINY[:-2], "baselines=none")
+    (row,) = (json.loads(path.read_text()) for path in (jobs.store / "rows").iterdir())
+    scores = np.load(jobs.store / "score" / row["keys"]["scores"] / "scores.npy")
+    assert scores.std() > 0
+    assert row["kept"] == 186
+
+
 def test_the_method_of_the_readme_runs_from_outside_the_package(jobs):
     function = re.search(r"^    def confident_mistakes.*?\n\n", TEXT, re.M | re.S).group()
     option = re.search(r"^    name: confident_mistakes.*?\n\n", TEXT, re.M | re.S).group()
