@@ -136,12 +136,14 @@ class TrainConfig:
     processes: int = _number(1, 1)  # that share each batch: batch norm and sums differ with their number
     sync_batchnorm: bool = False  # batch norm over the batches of all processes; GPUs only
     eval_every: int = _number(0, 0, unit="epochs")  # 0 = only the final evaluation
-    fresh_prune_ratio: float | None = _number(None, 0, 0.9999)  # RS2: leave out this fraction, another one each epoch
+    sampler: dict[str, Any] = field(default_factory=dict)  # chooses anew each epoch; _target_ of dataprune.dynamic
+    callbacks: dict[str, Any] = field(default_factory=dict)  # by name: _target_ of a Lightning callback, and constants
     checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
     subset: str | None = None  # of a checkpoint that stands for a pruned model: the subset file it was trained on
     dynamics: str | None = (
         None  # of the surrogate: dynamics that another program recorded, instead of training for them
     )
+    snapshots: list[int] = field(default_factory=list)  # epochs after which the weights are kept, for signals
     seed: int = _number(0, 0)
 
 
@@ -162,7 +164,8 @@ class MethodConfig:
 
     name: str = MISSING
     level: str = _choice("example", "example", "class")  # what prune_ratio counts
-    trains_on: str = _choice("subset", "subset", "full", "short_full", "fresh_subsets", "nothing")
+    trains_on: str = _choice("subset", "subset", "full", "short_full", "dynamic", "nothing")
+    sampler: dict[str, Any] = field(default_factory=dict)  # of trains_on=dynamic: _target_ of dataprune.dynamic
     score: dict[str, Any] | None = None  # _target_ and constants; its array parameters are filled by name
     path: str | None = None  # a file of scores, handed to the score function as `path`
     select: dict[str, Any] | None = None
@@ -173,6 +176,9 @@ class MethodConfig:
     nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order
     weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+    # signals of the method's own by name: _target_, its constants, and shape, dtype, passes (dataprune.arrays)
+    signals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    epoch: int | None = _number(None, 1)  # signals of the surrogate after this epoch, one of surrogate.snapshots
 
 
 @dataclass
@@ -199,7 +205,7 @@ class ScoreConfig:
 
     VERSION: ClassVar[int] = 1
     function: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
     path: str | None = field(default=None, metadata={"place": True})  # of a function that reads a file
 
 
@@ -213,17 +219,25 @@ class CombineConfig:
 
 
 @dataclass
+class StepConfig:
+    """One selector of a chain, in which each wraps the next; compiled by dataprune.plan."""
+
+    function: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
+    filled: list[str] = field(default_factory=list)  # parameters that the stage fills: scores, budget, n, rng, select
+    scores: str = "scores"  # the role of the result whose scores it gets
+    key: str = field(default="method.select", metadata={"place": True})  # where the job's config names it
+
+
+@dataclass
 class SelectConfig:
-    """A selector with its constants, and how much it keeps. Stage: select."""
+    """Selectors with their constants, and how much they keep. Stage: select."""
 
     VERSION: ClassVar[int] = 1
-    function: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, str] = field(default_factory=dict)
+    steps: list[StepConfig] = field(default_factory=list)  # from the outermost wrapper to what picks in the end
     method: str = MISSING
     prune_ratio: float = MISSING
     level: str = "example"
-    cut_fraction: float = 0.0
-    quota: str = "none"
     weighted: bool = False
     seed: int = 0
 
@@ -243,8 +257,11 @@ class EvaluateConfig:
 class SignalsConfig:
     """Which outputs of a frozen model are kept, one pass over a split. Stage: signals."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     arrays: list[str] = field(default_factory=lambda: ["logits", "features"])
+    # signals that stand in no table, by name: _target_, its constants, shape, dtype
+    functions: dict[str, Any] = field(default_factory=dict)
+    epoch: int | None = _number(None, 1)  # of the training, from the weights of this snapshot; None = its end
     split: str = _choice("train", "test", "validation", "train")
     batch_size: int = _number(512, 1)
 
@@ -325,6 +342,8 @@ def identity(config: Any) -> dict[str, Any]:
 def _identity(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _identity(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_identity(inner) for inner in value]
     return identity(value) if dataclasses.is_dataclass(value) else value
 
 

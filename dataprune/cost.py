@@ -16,7 +16,7 @@ NO_NETWORK = {"index", "decode", "adopt", "dynamics", "score", "select", "combin
 FIGURES = {  # the stem of a role -> the figure that it belongs to
     **dict.fromkeys(["source", "target", "others"], "data_s"),
     **dict.fromkeys(["surrogate", "dynamics"], "surrogate_s"),
-    **dict.fromkeys(["signals", "gradients", "target_signals", "heldout"], "signals_s"),
+    **dict.fromkeys(["signals", "gradients", "signal", "target_signals", "heldout"], "signals_s"),
     **dict.fromkeys(["scores", "cut", "combined"], "score_s"),
     **dict.fromkeys(["subset", "order"], "select_s"),
     **dict.fromkeys(["model"], "train_s"),

@@ -37,8 +37,16 @@ def layout(network: Network, device: torch.device) -> torch.memory_format:
     return torch.channels_last if wanted else torch.contiguous_format
 
 
-def load_network(folder: Path) -> Network:
-    """The network of a train or adopt result, with its weights, on the CPU."""
+def snapshot_file(epoch: int) -> str:
+    """Return where, in the result of a training, the weights after `epoch` epochs lie."""
+    return f"snapshots/{epoch}.pt"
+
+
+def load_network(folder: Path, epoch: int | None = None) -> Network:
+    """The network of a train or adopt result, with its weights, on the CPU.
+
+    epoch: with the weights that it had after so many epochs, which the training kept as a snapshot; None = at the end.
+    """
     description = json.loads((folder / "network.json").read_text())
     if codes_of(description["model"]) != description["code"]:  # the same weights in another network: another model
         what = "the code that the weights were trained in; it has changed since: start the job again"
@@ -47,7 +55,8 @@ def load_network(folder: Path) -> Network:
     model = description["model"] | ({"pretrained": False} if description["model"].get("pretrained") else {})
     network = build(model, description["input"], description["n_classes"])
     network.channels_last = description["channels_last"]
-    network.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+    weights = folder / ("model.pt" if epoch is None else snapshot_file(epoch))
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return network
 
 
@@ -64,7 +73,7 @@ def outputs(
     device = feed.device
     network = network.to(device, memory_format=layout(network, device)).eval()  # type: ignore[call-overload]
     loader = feed.clean(examples, ids, batch_size)
-    for batch in track(loader, label, len(loader)):
+    for batch in track(loader, label, loader.order.steps):
         with torch.inference_mode():  # not around the yield: it would stay on in the caller
             features = network.features(**laid_out(batch["inputs"], layout(network, device)))
             logits = network.head(features).float()

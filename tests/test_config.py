@@ -21,6 +21,7 @@ from dataprune.config import (
     RunConfig,
     SelectConfig,
     SignalsConfig,
+    StepConfig,
     TrainConfig,
     from_plain,
     identity,
@@ -187,10 +188,10 @@ def test_run_is_in_no_recipe():
 
 def test_a_recipe_survives_json_as_it_is():
     function = {"_target_": "dataprune.selectors.ranked.band", "band": (0.1, 1)}
-    config = SelectConfig(function, method="m", prune_ratio=0.5)
+    config = SelectConfig([StepConfig(function)], method="m", prune_ratio=0.5)
     recipe = recipe_of("select", config, {"examples": "ab"})
     assert recipe.config == json.loads(json.dumps(recipe.config))
-    assert recipe.config["function"]["band"] == [0.1, 1]
+    assert recipe.config["steps"][0]["function"]["band"] == [0.1, 1]
 
 
 # from_plain
@@ -202,7 +203,7 @@ def test_a_recipe_survives_json_as_it_is():
         TrainConfig(model={"_target_": "m", "blocks": [1, 2]}, optimizer=SGD, epochs=3, augment=AugmentConfig(4, True)),
         DataConfig("d", {"_target_": "r"}, "here", size=8, limit=LimitConfig(train=9), mean=[0.5], std=[0.1]),
         MethodConfig("m", score={"_target_": "s"}, arrays={"a": "features"}),
-        SelectConfig({"_target_": "x"}, method="m", prune_ratio=0.25, cut_fraction=0.1),
+        SelectConfig([StepConfig({"_target_": "x"}, filled=["budget"])], method="m", prune_ratio=0.25, weighted=True),
         RunConfig(threads=2, workers=0),
     ],
     ids=lambda c: type(c).__name__,

@@ -2,7 +2,11 @@
 
 A batch is a dict: `inputs`, what the network is called with, by name (`image` float32 (b, c, h, w) normalised), `y`
 int64 (b,), `id` int64 (b,), `real` bool (b,) or None when all are, `weight` float32 (b,) or None when all are 1,
-`scale` float: the factor that makes the processes' mean of scale * sum(loss) the mean loss of the global batch.
+`scale` float: the factor that makes the processes' mean of scale * sum(loss) the mean loss of the global batch; `at`
+number: where the step stands, in steps of whole epochs.
+
+Loaders have no length: epochs may differ in it, and Lightning takes a length once (it then skips evaluations or cuts
+longer epochs). It fetches one batch ahead instead.
 """
 
 from collections.abc import Iterator
@@ -38,15 +42,16 @@ class Loader:
         """Itself: has `set_epoch`."""
         return self
 
+    def go_on_after(self, epochs: int) -> None:
+        """The next epoch is the one after this many; Lightning fetches its first batch before it sets the epoch."""
+        self.epochs_done = self.epoch = epochs
+
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch's."""
         self.epoch = self.epochs_done + epoch
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
-
-    def __len__(self) -> int:
-        return self.order.steps
 
     def _assemble(self, inputs: Inputs, share: Batch) -> dict[str, Any]:
         ids = torch.from_numpy(share.ids)
@@ -57,7 +62,11 @@ class Loader:
             "real": None,
             "weight": None if self.weights is None else self.weights[ids].to(self.device),
             "scale": self.order.world / share.total,
+            "at": share.at,
         }
+        if share.weights is not None:
+            of_epoch = torch.from_numpy(share.weights).to(self.device)
+            result["weight"] = of_epoch if result["weight"] is None else result["weight"] * of_epoch
         if not share.real.all():
             real = torch.from_numpy(share.real).to(self.device)
             result["real"] = real

@@ -37,8 +37,9 @@ from dataprune.models.tally import Tally
 from dataprune.passes import check_input, feed_of, layout, load_network, outputs
 from dataprune.processes import place
 from dataprune.recorder import Recorder
-from dataprune.selectors.budget import budget
+from dataprune.sampling import ObserveLosses, Sampling
 from dataprune.selectors.classes import examples_of
+from dataprune.snapshots import KeepSnapshots
 from dataprune.streams import number
 
 CONFIG = TrainConfig
@@ -67,9 +68,10 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     tally.take_over(module.tally.state())
     facts = {
         "epochs": training.epochs,
-        "steps": training.steps,
+        "steps": training.steps_taken,
         "images_seen": tally.seen,
-        "examples": training.order.length,
+        # of a sampler: an epoch, on average
+        "examples": training.order.length if training.sampling is None else round(tally.seen / training.epochs),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     pretrained = config.model is not None and config.model.get("pretrained")
@@ -88,18 +90,14 @@ class Training:
         check_device(config, self.device, label)
         self.examples = Examples.of(inputs, "train")
         self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
-        fresh = config.fresh_prune_ratio
-        self.order = Order(
-            self.ids,
-            config.batch_size,
-            config.seed,
-            rank=self.rank,
-            world=self.world,
-            fresh=None if fresh is None else budget(fresh, len(self.ids)),
-        )
+        self.order = Order(self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world)
         per_epoch = self.order.steps
         self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
-        self.steps: int = config.iterations or self.epochs * per_epoch
+        self.steps: int = config.iterations or self.epochs * per_epoch  # at most, where a sampler leaves some out
+        self.steps_taken = self.steps
+        self.sampling = Sampling(config.sampler, self.ids, self.epochs, config.seed) if config.sampler else None
+        if self.sampling is not None:
+            self.order.chosen = self.sampling.epoch
         self.description: dict[str, Any] = {}
         self.tally = Tally()  # of what comes before the first epoch
 
@@ -132,20 +130,21 @@ class Training:
         return Classifier(
             network,
             instantiate(config.optimizer, _partial_=True),
-            lambda step, lr: schedule(step, self.steps, self.order.steps, lr, **spec),
+            lambda at, lr: schedule(at, self.steps, self.order.steps, lr, **spec),
             momentum=self._momentum(),
             attack=self._attack(),
+            choose=None if self.sampling is None else self.sampling.choose,
             smoothing=config.label_smoothing,
             decay_bias_and_norm=config.decay_bias_and_norm,
             channels_last=layout(network, self.device) == torch.channels_last,
         )
 
-    def _momentum(self) -> Callable[[int], float] | None:
+    def _momentum(self) -> Callable[[float], float] | None:
         if not self.config.momentum:
             return None
         spec = {k: v for k, v in self.config.momentum.items() if k != "_target_"}
         schedule = get_method(self.config.momentum["_target_"])
-        return lambda step: schedule(step, self.steps, self.order.steps, **spec)
+        return lambda at: schedule(at, self.steps, self.order.steps, **spec)
 
     def _attack(self) -> Attack | None:
         adversarial = self.config.adversarial
@@ -162,17 +161,28 @@ class Training:
         callbacks: list[pl.Callback] = [EndAtOnce(), SeedEpochs(config.seed)]
         if config.record.forward != "none":
             callbacks.append(self._record())
+        if self.sampling is not None:
+            callbacks.append(ObserveLosses(self.sampling, self._left_out(module.network)))
+            module.stateful["sampler"] = self.sampling.sampler
+        for name, spec in config.callbacks.items():
+            callbacks.append(added := instantiate(spec))
+            module.stateful[f"callbacks.{name}"] = added
         heldout = self._heldout() if config.eval_every else None
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
+        callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
-        loader = self._loader(module.network)
+        loader = self._loader(module.network, self.order)
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
-            loader.epochs_done = module.epochs_done
+            loader.go_on_after(module.epochs_done)
             log.info("%s going on after epoch %d of %d", f"{self.label:<14}", module.epochs_done, self.epochs)
-        if module.steps_done < self.steps:
-            trainer = self._trainer(callbacks, self.epochs - module.epochs_done, self.steps - module.steps_done)
+        self.steps_taken = module.steps_done
+        if module.epochs_done < self.epochs:
+            # a sampler's epochs are counted, not their steps
+            left = -1 if self.config.iterations is None else self.steps - module.steps_done
+            trainer = self._trainer(callbacks, self.epochs - module.epochs_done, left)
             trainer.fit(module, loader)
+            self.steps_taken += trainer.global_step
 
     def _trainer(self, callbacks: list[pl.Callback], epochs: int, steps: int) -> pl.Trainer:
         config, device, many = self.config, self.device, self.world > 1
@@ -196,10 +206,18 @@ class Training:
             default_root_dir=self.work / "scratch",
         )
 
-    def _loader(self, network: Network) -> Loader:
+    def _left_out(self, network: Network) -> Loader | None:
+        """Batches of what an epoch of the sampler leaves out, where it looks at these too."""
+        if self.sampling is None or not self.sampling.excludes:
+            return None
+        seed, size = number(self.config.seed, "excluded"), self.order.batch_size
+        excluded = Order(self.ids, size, seed, rank=self.rank, world=self.world, chosen=self.sampling.excluded)
+        return self._loader(network, excluded)
+
+    def _loader(self, network: Network, order: Order) -> Loader:
         augment, weights = self.config.augment, self.weights
         if self.config.trainable == "head" and augment == AugmentConfig():
-            return VectorLoader(self.examples, self.order, self._features(network), weights=weights)
+            return VectorLoader(self.examples, order, self._features(network), weights=weights)
         extra: dict[str, Any] = {}
         if isinstance(self.examples.codec, Images):
             extra["flip"] = augment.flip
@@ -208,7 +226,7 @@ class Training:
             else:
                 extra["area"] = augment.random_resized_crop
                 extra["size"] = partial(resolution, **self.config.resolution) if self.config.resolution else None
-        return self.feed.loader(self.examples, self.order, weights=weights, **extra)
+        return self.feed.loader(self.examples, order, weights=weights, **extra)
 
     def _features(self, network: Network) -> torch.Tensor:
         """Features (n, d) of the examples, computed once: a frozen backbone gives the same ones at every step."""

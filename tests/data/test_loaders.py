@@ -60,10 +60,12 @@ def test_a_batch_has_its_parts(tables):
     loader = MemoryLoader(tables["memory"], order(seed=3))
     loader.set_epoch(2)
     batches = list(loader)
-    assert len(loader) == len(batches) == 3
-    np.testing.assert_array_equal(torch.cat([b["id"] for b in batches]), order(seed=3).epoch(2))
+    assert len(batches) == 3
+    with pytest.raises(TypeError):  # Lightning would take it once, for epochs that differ in it
+        len(loader)
+    np.testing.assert_array_equal(torch.cat([b["id"] for b in batches]), order(seed=3).epoch(2)[0])
     for b in batches:
-        assert b.keys() == {"inputs", "y", "id", "real", "weight", "scale"}
+        assert b.keys() == {"inputs", "y", "id", "real", "weight", "scale", "at"}
         assert (b["inputs"]["image"].dtype, b["inputs"]["image"].shape[1:]) == (torch.float32, (3, 8, 8))
         assert b["y"].dtype == b["id"].dtype == torch.int64
         np.testing.assert_array_equal(b["y"], tables["memory"].labels[b["id"]])
@@ -172,7 +174,7 @@ def test_memory_augments_by_place_in_the_epoch(tables):
     loader = MemoryLoader(tables["memory"], order(seed=4), padding=1, flip=True)
     loader.set_epoch(5)
     examples, draws = tables["memory"], Draws.of_epoch(N, 1, True, 4, 5)
-    ids = order(seed=4).epoch(5)
+    ids = order(seed=4).epoch(5)[0]
     expected = batch(np.asarray(examples.column("image")), ids, draws, np.arange(N), loader.table)
     assert torch.equal(torch.cat([b["inputs"]["image"] for b in loader]), expected)
 
@@ -189,7 +191,7 @@ def test_epochs_go_on_where_an_earlier_attempt_stopped(tables):
     """Lightning counts from 0 in every program; `epochs_done` is added."""
     whole, rest = (MemoryLoader(tables["memory"], order(seed=1), padding=1) for _ in range(2))
     whole.set_epoch(3)
-    rest.epochs_done = 2
+    rest.go_on_after(2)
     rest.sampler.set_epoch(1)
     for a, b in zip(whole, rest, strict=True):
         same(a, b)

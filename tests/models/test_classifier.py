@@ -234,7 +234,7 @@ def test_two_and_two_epochs_are_four(examples, tmp_path, kind):
     second, loader = classifier(optimizer, half_cosine), loader_of(examples)
     rates = Probe(lambda m: (m.epoch, m.trainer.optimizers[0].param_groups[0]["lr"]))
     second.go_on_from(torch.load(tmp_path / "last.ckpt", weights_only=True))
-    loader.epochs_done = second.epochs_done
+    loader.go_on_after(second.epochs_done)
     fit(second, loader, 2, rates)
     assert (second.epochs_done, second.steps_done) == (2, 6)
     np.testing.assert_allclose([r for _, r in rates.seen], [half_cosine(s, 0.05) for s in range(6, 12)])
