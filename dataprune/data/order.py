@@ -28,7 +28,8 @@ class Order:
     """The order of training (shuffled) or of a clean pass (as given).
 
     ids: examples to use. fresh: instead of all `ids`, this many fresh ones each epoch: the permutation of a round is
-    cut into consecutive chunks, without replacement until fewer than `fresh` are left (RS2, ICLR 2024).
+    cut into consecutive chunks, without replacement until fewer than `fresh` are left (RS2, ICLR 2024). lengths, int
+    (n,) by id: with it batches hold examples of like length (`alike`), out of `pool` batches each.
     """
 
     ids: np.ndarray
@@ -38,6 +39,8 @@ class Order:
     rank: int = 0
     world: int = 1
     fresh: int | None = None
+    lengths: np.ndarray | None = None
+    pool: int = 50
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
@@ -59,6 +62,12 @@ class Order:
         """The ids of one epoch in order, int64 (length,)."""
         if not self.shuffle:
             return self.ids
+        ids = self._drawn(epoch)
+        if self.lengths is None:
+            return ids
+        return alike(ids, self.lengths, self.batch_size, self.pool, stream(self.seed, "order", epoch, self.pool))
+
+    def _drawn(self, epoch: int) -> np.ndarray:
         if self.fresh is None:
             return stream(self.seed, "order", epoch).permutation(self.ids)
         chunks = len(self.ids) // self.fresh
@@ -76,3 +85,17 @@ class Order:
             real = mine < len(places)
             mine = places[mine % len(places)]
             yield Batch(order[mine], mine, real, len(places))
+
+
+def alike(ids: np.ndarray, lengths: np.ndarray, batch_size: int, pool: int, rng: np.random.Generator) -> np.ndarray:
+    """Return shuffled `ids` in an order whose batches hold examples of like length, so that little of them is padding.
+
+    Of every `pool` batches in a row the examples are sorted by length, then `rng` shuffles the batches. lengths: int by
+    id. The last batch stays the last if it is smaller.
+    """
+    size = pool * batch_size
+    parts = [ids[start : start + size] for start in range(0, len(ids), size)]
+    in_order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
+    full = len(ids) // batch_size
+    batches = in_order[: full * batch_size].reshape(full, batch_size)
+    return np.concatenate([batches[rng.permutation(full)].ravel(), in_order[full * batch_size :]])
