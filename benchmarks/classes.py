@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from timing import copy_rate, gemm_rate, machine, measure
 
-from dataprune.scores.influence import influence, influence_columns, influence_error, mean_influence
-from dataprune.scores.prototypes import class_means, clusters, nearest
+from dataprune.influence.estimates import influence, influence_columns, influence_error, mean_influence
+from dataprune.neighbors.prototypes import class_means, clusters, nearest
 from dataprune.selectors.classes import examples_of, top_classes
 
 HEAD = ("what", "plain", "goal", "ours", "wall", "floor", "peak MB", "verdict")

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from timing import copy_rate, growth, machine, measure
 
-from dataprune.scores.blocks import in_blocks
+from dataprune.blocks import in_blocks
 from dataprune.scores.dynamics import (
     area_under_margin,
     dual,

@@ -15,10 +15,10 @@ from functools import partial
 import numpy as np
 from timing import copy_rate, gemm_rate, growth, machine, measure
 
-from dataprune.selectors import edges
+from dataprune.neighbors import edges
+from dataprune.neighbors.greedy import greedy
 from dataprune.selectors.datacomp import index_neighbors
 from dataprune.selectors.graph import approximate_knn, datacomp, knn, message_passing, message_passing_per_class
-from dataprune.selectors.greedy import greedy
 
 WIDTH, K = 512, 10
 Known = tuple[float | None, float | None]  # CPU seconds of the reference and of the goal

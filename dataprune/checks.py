@@ -10,9 +10,9 @@ from typing import Any
 from dataprune.callables import check_exists, check_target, parameters
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
-from dataprune.data.foreign_dynamics import look
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
+from dataprune.formats.dynamics import look
 from dataprune.recipe_checks import check_recipe
 from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget

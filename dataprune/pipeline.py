@@ -15,7 +15,6 @@ import numpy as np
 
 from dataprune.callables import parameters
 from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
-from dataprune.collect import check_influence, collect
 from dataprune.config import (
     AdoptConfig,
     CombineConfig,
@@ -30,9 +29,10 @@ from dataprune.config import (
 )
 from dataprune.cost import cost_file
 from dataprune.data.examples import Examples
-from dataprune.data.foreign_dynamics import digest, look
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
+from dataprune.formats.dynamics import digest, look
+from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
 from dataprune.network_checks import check_networks
 from dataprune.ratios import around, fraction_at

@@ -11,8 +11,8 @@ from dataprune import pipeline
 from dataprune.config import RunConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
+from dataprune.passes import clean_loader, load_network
 from dataprune.selectors.ranked import quotas, recall_weights
-from dataprune.stages.frozen import clean_loader, load_network
 from dataprune.store import DamagedResult, Store, load
 from dataprune.subset import Subset
 

@@ -19,7 +19,7 @@ import numpy as np
 from dataprune.cost import COST
 from dataprune.errors import ConfigError
 from dataprune.influence.analysis import OUTCOMES, Experiment, strongest
-from dataprune.scores.influence import mean_influence
+from dataprune.influence.estimates import mean_influence
 from dataprune.selectors.classes import removal_order
 from dataprune.store import write_json
 

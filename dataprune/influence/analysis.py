@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dataprune.collect import COSTS
 from dataprune.cost import TOLD
 from dataprune.data.examples import half_of
 from dataprune.errors import ConfigError
-from dataprune.scores.datamodels import extrapolate, ridge
-from dataprune.scores.influence import influence, influence_error, mean_influence, split_half
+from dataprune.influence.collect import COSTS
+from dataprune.influence.datamodels import extrapolate, ridge
+from dataprune.influence.estimates import influence, influence_error, mean_influence, split_half
+from dataprune.influence.store import OutcomeStore
 from dataprune.store import read_lines
-from dataprune.store.outcomes import OutcomeStore
 
 OUTCOMES = ("p_true", "margin", "correct")
 

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dataprune.influence.analysis import Experiment, strongest
+from dataprune.influence.estimates import class_view
 from dataprune.report import figures
 from dataprune.report.page import Page
-from dataprune.scores.influence import class_view
 
 MOST = 24  # units shown from each end
 MOST_CLASSES = 70  # columns of the class-to-class picture

@@ -2,14 +2,14 @@
 
 Label and feature mapping (Zhang et al., NeurIPS 2023, "Selectivity drives productivity", DP4TL) count the target
 examples that fall on each source class; `prototype_distance` is their class-level moderate coreset baseline.
-`influence` (Jain et al., CVPR 2023) lives in its own file.
+`influence` (Jain et al., CVPR 2023) lives in `dataprune.influence.estimates`.
 """
 
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, finite, first, one_of, shaped, whole_number
-from dataprune.scores.influence import influence, influence_error
-from dataprune.scores.prototypes import (
+from dataprune.influence.estimates import influence, influence_error
+from dataprune.neighbors.prototypes import (
     class_means,
     class_medians,
     clusters,

@@ -11,9 +11,9 @@ probability of 1.5) raises ConfigError with the row and the first ids.
 
 import numpy as np
 
+from dataprune.blocks import spans
 from dataprune.errors import ConfigError, Shown, class_labels, first, one_of, shaped, whole_number
-from dataprune.scores.blocks import spans
-from dataprune.scores.windows import (
+from dataprune.windows import (
     FINITE,
     LENGTH,
     PROBABILITY,

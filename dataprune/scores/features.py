@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dataprune.blocks import spans
 from dataprune.errors import ConfigError, Shown, class_labels, first, one_of, whole_number
-from dataprune.scores.blocks import spans
-from dataprune.scores.prototypes import class_means, class_medians, feature_rows
-from dataprune.scores.prototypes import clusters as k_means
+from dataprune.neighbors.prototypes import class_means, class_medians, feature_rows
+from dataprune.neighbors.prototypes import clusters as k_means
 
 
 def distance_to_center(features: np.ndarray, labels: np.ndarray, *, center: str = "median") -> np.ndarray:

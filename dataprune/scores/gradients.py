@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dataprune.blocks import spans
 from dataprune.errors import ConfigError, Shown, class_labels, finite, first, shaped, whole_number
-from dataprune.scores.blocks import spans
+from dataprune.neighbors.prototypes import feature_rows
 from dataprune.scores.predictions import probability_array, probability_rows
-from dataprune.scores.prototypes import feature_rows
-from dataprune.scores.windows import FINITE, checked_blocks, recorded, totals
+from dataprune.windows import FINITE, checked_blocks, recorded, totals
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dataprune.blocks import spans
 from dataprune.errors import ConfigError, Shown, class_labels, first, shaped
-from dataprune.scores.blocks import spans
 
 _SUM_SLACK = 0.01  # a row of 1000 float16 values misses 1 by up to 0.003
 

@@ -85,7 +85,7 @@ def handpicked(classes: np.ndarray, n_classes: int, *, exclude: bool = False, nu
 def marked(scores: np.ndarray, *, exclude: bool = False) -> np.ndarray:
     """Classes of score above 0, or with `exclude` all the others; int64, ascending.
 
-    scores: (c,), as from a list of classes (`dataprune.data.class_lists`). An empty result raises ConfigError.
+    scores: (c,), as from a list of classes (`dataprune.formats.class_lists`). An empty result raises ConfigError.
     """
     kept = np.flatnonzero((_numbers("scores", scores) > 0) != exclude)
     if len(kept) == 0:

@@ -4,11 +4,11 @@ import numpy as np
 from numba import njit
 
 from dataprune.errors import ConfigError, Shown, finite, generator, shaped
-from dataprune.selectors import edges
+from dataprune.neighbors import edges
+from dataprune.neighbors.exact import knn
+from dataprune.neighbors.greedy import GONE, build_tree, greedy, set_leaf, top_leaf
+from dataprune.neighbors.points import blocks, positive
 from dataprune.selectors.budget import check_budget
-from dataprune.selectors.greedy import GONE, build_tree, greedy, set_leaf, top_leaf
-from dataprune.selectors.neighbors import knn
-from dataprune.selectors.points import blocks, positive
 
 EXACT_BELOW = 1_000_000  # rows; above, "auto" takes the compressed index
 CELLS, PARTS, BITS = 100, 16, 8  # of the released index: IVF100, PQ16x8

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, finite, shaped
-from dataprune.selectors import edges
+from dataprune.neighbors import edges
+from dataprune.neighbors.cells import approximate_knn
+from dataprune.neighbors.exact import knn
+from dataprune.neighbors.greedy import greedy
 from dataprune.selectors.budget import check_budget
-from dataprune.selectors.cells import approximate_knn
 from dataprune.selectors.datacomp import datacomp
-from dataprune.selectors.greedy import greedy
-from dataprune.selectors.neighbors import knn
 from dataprune.selectors.strata import allocate
 
 __all__ = ["approximate_knn", "datacomp", "knn", "message_passing", "message_passing_per_class"]

@@ -43,7 +43,7 @@ def facility_location(
     n = len(features)
     budget = check_budget(budget, n)
     if neighbors is None and n > DENSE_LIMIT:
-        from dataprune.selectors.neighbors import knn
+        from dataprune.neighbors.exact import knn
 
         neighbors = knn(_unit(features, np.float32), SPARSE_NEIGHBORS)
     if neighbors is None:

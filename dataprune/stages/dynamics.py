@@ -15,8 +15,8 @@ import torch
 from dataprune.config import DynamicsConfig, RunConfig
 from dataprune.cost import told_of
 from dataprune.data.examples import Examples
-from dataprune.data.foreign_dynamics import Epoch, Found, check_recorder, epochs, in_unit, look, placed
 from dataprune.errors import ConfigError, Shown, first
+from dataprune.formats.dynamics import Epoch, Found, check_recorder, epochs, in_unit, look, placed
 from dataprune.progress import track
 from dataprune.recorder import ROWS, quantities
 from dataprune.store import create_array, write_json

@@ -15,8 +15,8 @@ import torch
 from dataprune.config import EvaluateConfig, RunConfig
 from dataprune.data.examples import Examples, half_of
 from dataprune.models.tally import Tally
+from dataprune.passes import load_network, outputs
 from dataprune.selectors.classes import examples_of
-from dataprune.stages.frozen import load_network, outputs
 
 CONFIG = EvaluateConfig
 

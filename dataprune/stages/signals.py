@@ -14,9 +14,9 @@ from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
 from dataprune.models.networks import Network
 from dataprune.models.tally import GRADIENT, Tally
+from dataprune.passes import clean_loader, device_of, load_network, outputs
 from dataprune.progress import track
 from dataprune.scores.gradients import grand
-from dataprune.stages.frozen import clean_loader, device_of, load_network, outputs
 from dataprune.store import create_array
 
 CONFIG = SignalsConfig

@@ -33,11 +33,11 @@ from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe
 from dataprune.models.schedules import resolution
 from dataprune.models.tally import Tally
+from dataprune.passes import check_channels, clean_loader, device_of, layout, load_network, loader_of, outputs
 from dataprune.processes import place
 from dataprune.recorder import Recorder
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
-from dataprune.stages.frozen import check_channels, clean_loader, device_of, layout, load_network, loader_of, outputs
 from dataprune.streams import number
 
 CONFIG = TrainConfig

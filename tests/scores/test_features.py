@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataprune import blocks
 from dataprune.errors import ConfigError
-from dataprune.scores import blocks
 from dataprune.scores.features import distance_to_center, prototypicality, semdedup
 
 REFERENCE = Path(__file__).parents[1] / "reference"

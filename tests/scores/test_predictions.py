@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataprune import blocks
 from dataprune.errors import ConfigError
-from dataprune.scores import blocks
 from dataprune.scores.predictions import entropy, least_confidence, loss, margin
 
 REFERENCE = Path(__file__).parents[1] / "reference"

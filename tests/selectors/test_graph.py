@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dataprune.errors import ConfigError
-from dataprune.selectors import edges
+from dataprune.neighbors import edges
 from dataprune.selectors.graph import knn, message_passing, message_passing_per_class
 from dataprune.selectors.strata import allocate
 
