@@ -1,7 +1,7 @@
 """Text as tokens: what a tokenizer makes of one text or of a pair, cut to a length and padded in the batch."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -29,7 +29,9 @@ class Tokens:
 
     tokenizer: path of a tokenizer.json, a tokenizer's folder, or a name in the local cache; nothing is downloaded. How
     a pair is put together, what letters become and what marks the beginning is the tokenizer's business. Longer texts
-    lose their end (of a pair, the longer one first). padding: the id that fills a batch up; None = the tokenizer's.
+    lose their end (of a pair, the longer one first). vocabulary, padding, types: what `measure` has found in the
+    tokenizer: how many tokens it knows, the id that fills a batch up, 2 where it tells the texts of a pair apart; with
+    these no tokenizer is read any more, but for decoding, and its content may stand for its place.
     Columns: `input_ids` int32 (l,), and `token_type_ids` where the tokenizer tells the texts of a pair apart.
     Inputs: these padded to the longest of the batch, and `attention_mask`, 1 where a token is; int64 (b, l).
     """
@@ -37,51 +39,55 @@ class Tokens:
     kind = "text"
     once = True
 
-    def __init__(self, tokenizer: str, length: int = 128, padding: int | None = None) -> None:
-        self.tokenizer, self.length, self._padding = tokenizer, length, padding
+    def __init__(
+        self,
+        tokenizer: str,
+        length: int = 128,
+        vocabulary: int | None = None,
+        padding: int | None = None,
+        types: int | None = None,
+    ) -> None:
+        if not tokenizer:
+            raise ConfigError("codec.tokenizer", tokenizer, HOW)
+        self.tokenizer, self.length = tokenizer, length
+        self._known = vocabulary, padding, types
         self._cut = count()  # of a number that threads add to
 
     def __reduce__(self) -> tuple:
-        return Tokens, (self.tokenizer, self.length, self._padding)
+        return Tokens, (self.tokenizer, self.length, *self._known)
 
     @cached_property
-    def _read(self) -> tuple["Tokenizer", int, str]:
-        """The tokenizer that cuts to the length, the id that pads, and a hash of all that it does before it cuts."""
+    def _read(self) -> tuple["Tokenizer", dict[str, Any]]:
+        """The tokenizer that cuts to the length, and what it is: a hash of its content for its name."""
         library, padding = _load(self.tokenizer)
         digest = hashlib.sha256(f"{padding} {library.to_str()}".encode()).hexdigest()[:16]
         marks = library.num_special_tokens_to_add(True)
         if self.length < marks + 2:
-            raise ConfigError(
-                "codec.length", self.length, f"{marks + 2} or more: a pair and the {marks} marks around it"
-            )
+            expected = f"{marks + 2} or more: a pair and the {marks} marks around it"
+            raise ConfigError("codec.length", self.length, expected)
         library.enable_truncation(self.length)
-        return library, padding, digest
+        types = 1 + max(library.encode("", "").type_ids, default=0)
+        found = {"vocabulary": library.get_vocab_size(), "padding": padding, "types": types, "tokenizer": digest}
+        return library, found
 
     @property
-    def padding(self) -> int:
-        """The id that fills a batch up."""
-        return self._read[1] if self._padding is None else self._padding
+    def _facts(self) -> dict[str, Any]:
+        vocabulary, padding, types = self._known
+        if vocabulary is None or padding is None or types is None:
+            return self._read[1]
+        return {"vocabulary": vocabulary, "padding": padding, "types": types, "tokenizer": self.tokenizer}
 
-    @property
-    def digest(self) -> str:
-        """Hash of what the tokenizer does: its content, wherever it lies."""
-        return self._read[2]
+    def contents(self) -> dict[str, str]:
+        """Return a hash of the content of each constant that is a place: the tokenizer's."""
+        return {"tokenizer": self._facts["tokenizer"]}
 
-    @cached_property
-    def types(self) -> int:
-        """How many kinds of tokens there are: 2 where the tokenizer tells the texts of a pair apart."""
-        return 1 + max(self._read[0].encode("", "").type_ids, default=0)
+    def measure(self, examples: Iterable[Columns]) -> dict[str, Any]:
+        """Return the constants that stand for the tokenizer wherever it lies."""
+        return self._facts
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Return kind, vocabulary, length, padding, types, and the hash of the tokenizer."""
-        return {
-            "kind": "tokens",
-            "vocabulary": self._read[0].get_vocab_size(),
-            "length": self.length,
-            "padding": self.padding,
-            "types": self.types,
-            "tokenizer": self.digest,
-        }
+        return {"kind": "tokens", "length": self.length, **self._facts}
 
     def decode(self, item: Item, draw: Any = None) -> Columns:
         """Return the columns of one text, or of a pair. Raises ConfigError if the tokenizer leaves nothing of it."""
@@ -96,7 +102,7 @@ class Tokens:
         if found.overflowing:
             next(self._cut)
         columns = {"input_ids": np.array(found.ids, np.int32)}
-        if self.types > 1:
+        if self._facts["types"] > 1:
             columns["token_type_ids"] = np.array(found.type_ids, np.int32)
         return columns
 
@@ -113,10 +119,18 @@ class Tokens:
         there = np.arange(lengths.max()) < lengths[:, None]
         batch = {"attention_mask": torch.from_numpy(there.astype(np.int64))}
         for name in examples[0]:
-            column = np.full(there.shape, self.padding if name == "input_ids" else 0, np.int64)
+            column = np.full(there.shape, self._facts["padding"] if name == "input_ids" else 0, np.int64)
             column[there] = np.concatenate([one[name] for one in examples])
             batch[name] = torch.from_numpy(column)
         return batch
+
+    def blank(self, input: Mapping[str, Any], n: int) -> Inputs:
+        """Return texts of the greatest length that say nothing."""
+        import torch
+
+        tokens = torch.zeros(n, input["length"], dtype=torch.int64)
+        columns = ["input_ids", *(["token_type_ids"] if input["types"] > 1 else [])]
+        return dict.fromkeys(columns, tokens) | {"attention_mask": torch.ones_like(tokens)}
 
     def show(self, item: Item) -> str:
         """Return an example as a line of text."""

@@ -41,9 +41,9 @@ class Encoder(nn.Module):
 
 
 def transformer(
-    vocabulary: int, length: int, padding: int, name: str, pretrained: bool = True, pool: str = "first"
+    vocabulary: int, length: int, padding: int, name: str, pretrained: bool = False, pool: str = "first"
 ) -> nn.Module:
-    """A sequence encoder (BERT, RoBERTa, DeBERTa, ...) with its weights, or (pretrained=False) with fresh ones.
+    """A sequence encoder (BERT, RoBERTa, DeBERTa, ...) with fresh weights, or its own (pretrained=True).
 
     name: as it is called in the local cache, or the path of its folder; nothing is downloaded. pool: first | mean.
 
@@ -132,7 +132,9 @@ def _check_input(encoder: nn.Module, name: str, vocabulary: int, length: int, pa
         expected = f"a model that pads with token {padding}, as the tokenizer does; it pads with {config.pad_token_id}"
         raise ConfigError("model.name", name, expected)
     if (most := positions(encoder)) is not None and length > most:
-        raise ConfigError("codec.length", length, f"{most} or less: the positions of {name}")
+        raise ConfigError(
+            "model.name", name, f"a model of {length} positions; it has {most}: codec.length={most} cuts texts"
+        )
 
 
 def positions(encoder: nn.Module) -> int | None:

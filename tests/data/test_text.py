@@ -83,18 +83,18 @@ def test_the_padding_is_the_tokenizers(tmp_path):
 def test_what_networks_are_told(codec):
     told = codec.describe({})
     assert told == {
-        "kind": "tokens", "vocabulary": 14, "length": 8, "padding": PAD, "types": 2, "tokenizer": codec.digest,
+        "kind": "tokens", "vocabulary": 14, "length": 8, "padding": PAD, "types": 2, **codec.contents(),
     }  # fmt: skip
 
 
 def test_the_content_of_a_tokenizer_counts_and_not_its_place(tmp_path, codec):
     (tmp_path / "elsewhere").mkdir()
     again = tokenizer(tmp_path / "elsewhere" / "other_name.json")
-    assert Tokens(again, 99).digest == codec.digest
-    assert Tokens(tokenizer(tmp_path / "more.json", words=["good"])).digest != codec.digest
-    script = f"from dataprune.data.text import Tokens; print(Tokens({again!r}).digest)"
+    assert Tokens(again, 99).contents() == codec.contents()
+    assert Tokens(tokenizer(tmp_path / "more.json", words=["good"])).contents() != codec.contents()
+    script = f"from dataprune.data.text import Tokens; print(Tokens({again!r}).contents())"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == codec.digest, "in another process too"
+    assert ran.stdout.strip() == str(codec.contents()), "in another process too"
 
 
 def test_a_copy_in_another_process_reads_again(codec):
@@ -104,10 +104,20 @@ def test_a_copy_in_another_process_reads_again(codec):
     assert ids(copy.decode(("good film",))) == ids(codec.decode(("good film",)))
 
 
-def test_with_its_padding_known_it_reads_no_tokenizer_to_collate():
-    codec = Tokens("nowhere", padding=9)
-    batch = codec.collate([{"input_ids": np.array([1, 2], np.int32)}, {"input_ids": np.array([3], np.int32)}])
-    assert batch["input_ids"].tolist() == [[1, 2], [3, 9]]
+def test_what_was_measured_stands_for_the_tokenizer(codec):
+    known = Tokens(**({"tokenizer": codec.tokenizer, "length": 8} | codec.measure([])))
+    assert known.tokenizer == codec.contents()["tokenizer"], "no place any more"
+    assert known.describe({}) == codec.describe({})
+    assert known.measure([]) == codec.measure([])
+    examples = [codec.decode(item) for item in [("good",), ("good film", "bad")]]
+    assert str(known.collate(examples)) == str(codec.collate(examples))
+
+
+def test_blank_texts_have_the_form_of_a_batch(codec):
+    blank, batch = codec.blank(codec.describe({}), 3), codec.collate([codec.decode(("good",))])
+    assert {name: (column.shape, column.dtype) for name, column in blank.items()} == dict.fromkeys(
+        batch, ((3, 8), torch.int64)
+    )
 
 
 def test_what_is_shown_is_one_line(codec):
@@ -150,6 +160,10 @@ def test_a_tokenizer_that_leaves_nothing(tmp_path):
     refused(
         r"^codec\.tokenizer=.*: expected one that leaves something of \(' ',\)", lambda: Tokens(path).decode((" ",))
     )
+
+
+def test_no_tokenizer():
+    refused(r"^codec\.tokenizer=None: expected a tokenizer\.json, ", lambda: Tokens(None))
 
 
 def test_a_file_that_is_no_tokenizer(tmp_path):

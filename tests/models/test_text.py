@@ -97,27 +97,27 @@ def test_every_weight_learns():
 @pytest.mark.parametrize("kind", KINDS)
 def test_encoders_by_path(kind, tmp_path):
     folder, model = saved(tmp_path / kind, KINDS[kind])
-    network = text.transformer(WORDS, LENGTH, PAD, name=folder).eval()
+    network = text.transformer(WORDS, LENGTH, PAD, name=folder, pretrained=True).eval()
     assert network.num_features == 16
     words = batch(LENGTH, 3)
     with torch.no_grad():
         torch.testing.assert_close(network(**words), model.eval()(**words).last_hidden_state[:, 0])
     assert not [name for name, p in network.named_parameters() if p.dtype != torch.float32]
-    fresh = text.transformer(WORDS, LENGTH, PAD, name=folder, pretrained=False)
+    fresh = text.transformer(WORDS, LENGTH, PAD, name=folder)
     assert fresh.state_dict().keys() == network.state_dict().keys()
     assert not torch.equal(next(fresh.parameters()), next(network.parameters()))
 
 
 def test_halves_become_floats(tmp_path):
     transformers.AutoModel.from_config(KINDS["bert"]).half().save_pretrained(tmp_path)
-    network = text.transformer(WORDS, LENGTH, PAD, name=str(tmp_path))
+    network = text.transformer(WORDS, LENGTH, PAD, name=str(tmp_path), pretrained=True)
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_tokens_than_positions(kind, tmp_path):
     folder, _ = saved(tmp_path, KINDS[kind])
-    message = rf"^codec\.length={LENGTH + 1}: expected {LENGTH} or less: the positions of "
+    message = rf"^model\.name=.*: expected a model of {LENGTH + 1} positions; it has {LENGTH}: codec\.length={LENGTH}"
     refused(message, lambda: text.transformer(WORDS, LENGTH + 1, PAD, name=folder))
 
 
@@ -134,7 +134,7 @@ def test_weights_that_are_missing(tmp_path):
     message = (
         r"^model\.name=.*expected weights of the whole encoder; 2 are missing \(encoder\.layer\.0\.attention\.self"
     )
-    refused(message, lambda: text.transformer(WORDS, LENGTH, PAD, name=folder))
+    refused(message, lambda: text.transformer(WORDS, LENGTH, PAD, name=folder, pretrained=True))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_weights_that_are_missing(tmp_path):
 def test_models_that_do_not_read_both_ways(config, tmp_path):
     config.save_pretrained(tmp_path)
     message = r"^model\.name=.*: expected a sequence encoder \(BERT, RoBERTa, \.\.\.\); this is a "
-    refused(message, lambda: text.transformer(WORDS, LENGTH, PAD, name=str(tmp_path), pretrained=False))
+    refused(message, lambda: text.transformer(WORDS, LENGTH, PAD, name=str(tmp_path)))
 
 
 def test_names_that_the_cache_does_not_have():
