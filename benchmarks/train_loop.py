@@ -69,7 +69,7 @@ def plain(examples: Path, config: TrainConfig, steps: int) -> float:
                 group["lr"] = 0.025 * (1 + np.cos(np.pi * done / steps))
             optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-                logits = network(batch["x"])
+                logits = network(**batch["inputs"])
             torch.nn.functional.cross_entropy(logits.float(), batch["y"]).backward()
             optimizer.step()
             done += 1

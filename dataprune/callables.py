@@ -198,6 +198,12 @@ def dotted_paths(config: Any) -> list[str]:
     return sorted(found)
 
 
+def codes_of(config: Any) -> dict[str, str]:
+    """Hashes of the user's code behind every callable that a config names, nested ones too, by dotted path."""
+    found = {path: code_of(path) for path in dotted_paths(config)}
+    return {path: code for path, code in found.items() if code is not None}
+
+
 def is_ours(target: str) -> bool:
     """Whether the dotted path lies in this package."""
     return target.partition(".")[0] == OURS

@@ -10,6 +10,7 @@ from typing import Any
 from dataprune.callables import check_exists, check_target, parameters
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
+from dataprune.data.codecs import decoding, disagreement
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
@@ -20,6 +21,8 @@ from dataprune.stages.arrays import ARRAYS, wanted
 from dataprune.stages.score import FILLED as FROM_FILE
 from dataprune.stages.select import FILLED
 
+# what a network's function may ask of the data; that they have it is known when they are decoded
+FACTS = frozenset({"in_channels", "vocabulary", "length", "padding", "types"})
 MADE_OF = {"p_mean": "p_true", "doubt": "p_true", "probabilities_by_epoch": "probabilities"}  # of recorded quantities
 
 
@@ -29,7 +32,8 @@ def check_functions(cfg: Config) -> None:
     others = {f"others.{name}": data for name, data in cfg.others.items()}
     for role, data in ({"source": cfg.source, "target": cfg.target} | others).items():
         if data is not None:
-            takes = check_target(data.reader, f"{role}.reader", frozenset({"path", "seed"}))
+            takes = check_target(data.reader, f"{role}.reader", frozenset({"path", "columns", "seed"}))
+            decoding(data, role)
             if "path" in takes.names and data.path is None:
                 raise ConfigError(f"{role}.path", None, f"the folder or file that {data.reader['_target_']} reads")
     for role in ("surrogate", "pretrain", "transfer"):
@@ -37,7 +41,7 @@ def check_functions(cfg: Config) -> None:
         if recipe is None:
             continue
         if recipe.model is not None:
-            check_target(recipe.model, f"{role}.model", frozenset({"in_channels"}))
+            check_target(recipe.model, f"{role}.model", FACTS)
         elif role != "transfer":
             raise ConfigError(f"{role}.model", None, "a network: model@surrogate.model=..., model@pretrain.model=...")
         if recipe.checkpoint is None:
@@ -185,8 +189,8 @@ def check_path(method: MethodConfig, key: str) -> None:
 
 
 def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
-    """What is known once the data are indexed and before anything is trained: enough classes and examples, channels
-    that agree, recipes that can use these images.
+    """What is known once the data are indexed and before anything is trained: enough classes and examples, inputs that
+    agree, recipes that can use them.
 
     targets: by the key of their config.
     """
@@ -196,11 +200,11 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
                 key, Shown("data of one class"), "two classes or more: with one there is nothing to learn"
             )
     check_recipes(cfg, source, targets)
-    there = source.facts["channels"]
+    wanted = source.facts["input"]
     for key, target in targets.items():
-        if target is not None and target.facts["channels"] != there:
-            expected = f"{there}, as the source has (3 makes grey RGB)"
-            raise ConfigError(f"{key}.channels", target.facts["channels"], expected)
+        if target is not None and (fact := disagreement(wanted, there := target.facts["input"])) is not None:
+            more = " (3 makes grey RGB)" if fact == "channels" else ""
+            raise ConfigError(f"{key}.{fact}", there.get(fact), f"{wanted.get(fact)}, as the source has{more}")
     if cfg.method.quota == "drop" and "validation" not in source.facts:
         raise ConfigError(
             "method.quota", "drop", "proportional or equal: the source has no validation split to look at"
@@ -235,7 +239,7 @@ def check_splits(cfg: Config, source: Data, targets: dict[str, Data | None]) -> 
 
 
 def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
-    """Raise a ConfigError if a training cannot use the images or the classes that it will be given."""
+    """Raise a ConfigError if a training cannot use the inputs or the classes that it will be given."""
     trained = [("pretrain", cfg.pretrain, source)] if cfg.method.trains_on != "nothing" else []
     if inputs_asked_for(cfg.method) & {"dynamics", "signals", "gradients", "target_signals", "heldout"}:
         trained.append(("surrogate", cfg.surrogate, source))
@@ -253,8 +257,17 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
 
 def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None:
     """Raise a ConfigError if the recipe changes images in a way that those of this header.json do not allow."""
-    augment, in_memory = recipe.augment, header["storage"] == "memory"
-    side = min(header["splits"]["train"]["shape"][:2])
+    augment, in_memory, input = recipe.augment, header["storage"] == "memory", header["input"]
+    if input["kind"] != "image":
+        changed = {"augment": augment, "resolution": recipe.resolution, "adversarial": recipe.adversarial}
+        for name, value in changed.items():
+            if value != getattr(TrainConfig(), name):
+                expected = f"nothing there: it is about images, and these are {input['kind']}"
+                raise ConfigError(f"{role}.{name}", value, expected)
+        return
+    if recipe.buckets:
+        raise ConfigError(f"{role}.buckets", recipe.buckets, "0: it is about texts, and images are of one size")
+    side = min(input["height"], input["width"])
     if in_memory and augment.random_resized_crop is not None:
         key = f"{role}.augment.random_resized_crop"
         raise ConfigError(key, augment.random_resized_crop, "null, or storage=files for these data")

@@ -37,35 +37,38 @@ class LimitConfig:
 class IndexConfig:
     """What a data set is. Stage: index."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     reader: dict[str, Any] = field(default_factory=dict)
     path: str | None = field(default=None, metadata={"place": True})  # its state is in the recipe (data.content.stamp)
     limit: LimitConfig = field(default_factory=LimitConfig)
     seed: int = 0
     content: str = "full"
+    columns: list[str] | None = None
 
 
 @dataclass
 class DecodeConfig:
-    """How the images of a data set become pixels. Stage: decode."""
+    """How the examples of a data set become columns. Stage: decode."""
 
-    VERSION: ClassVar[int] = 1
-    size: int | None = None
-    channels: int | None = None
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    VERSION: ClassVar[int] = 2
+    codec: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; a data.codecs.Codec
     storage: str = "memory"
+    # constants of the codec that say where something lies; of these `codec` has the content
+    places: dict[str, Any] = field(default_factory=dict, metadata={"place": True})
 
 
 @dataclass
 class DataConfig:
-    """A data set: who reads it and how its images are stored. See conf/source for examples."""
+    """A data set: who reads it, and which codec makes inputs of its examples. See conf/source for examples."""
 
     name: str = MISSING
     reader: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; returns data.examples.Dataset
     path: str | None = None  # handed to the reader as `path`, if it has one
+    columns: list[str] | None = None  # the same, of a reader that takes `columns`: those that hold the text
+    codec: dict[str, Any] = field(default_factory=lambda: {"_target_": "dataprune.data.images.Images"})
+    # these are handed to the codec, if it has such parameters (data.codecs.HANDED)
     size: int | None = _number(None, 1, unit="pixels")  # images are cropped square and resized; None = as they are
-    channels: int | None = _number(None, 1, 4)  # 1 or 3 converts; None = as they are
+    channels: int | None = None  # 1 or 3 converts; None = as they are
     mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
     std: list[float] | None = None
     limit: LimitConfig = field(default_factory=LimitConfig)
@@ -77,12 +80,7 @@ class DataConfig:
     @property
     def table(self) -> IndexConfig:
         """The part that says which examples there are."""
-        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content)
-
-    @property
-    def pixels(self) -> DecodeConfig:
-        """The part that says what their images look like to a network."""
-        return DecodeConfig(self.size, self.channels, self.mean, self.std, self.storage)
+        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content, self.columns)
 
 
 @dataclass
@@ -114,7 +112,7 @@ class RecordConfig:
 class TrainConfig:
     """What makes a trained model what it is. Any change here is another model and trains again. Stage: train."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     model: dict[str, Any] | None = None  # the backbone; None = the one that comes in (transfer)
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
@@ -124,6 +122,7 @@ class TrainConfig:
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
+    buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
@@ -179,7 +178,7 @@ class MethodConfig:
 class AdoptConfig:
     """Foreign weights for one of our networks. Stage: adopt."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     checkpoint: str = field(default=MISSING, metadata={"place": True})  # its content is in the recipe, not its path
     model: dict[str, Any] = field(default_factory=dict)
 

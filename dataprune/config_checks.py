@@ -148,12 +148,6 @@ def check_data(data: DataConfig, key: str) -> None:
     """Raise a ConfigError when the data set names no reader, or a path that is missing or empty."""
     if "_target_" not in data.reader:
         raise ConfigError(f"{key}.reader", data.reader, "a _target_ such as dataprune.data.folder.read")
-    if (data.mean is None) != (data.std is None):
-        raise ConfigError(f"{key}.std", data.std, f"both {key}.mean and {key}.std, or neither")
-    if data.std is not None and not all(value > 0 for value in data.std):
-        raise ConfigError(f"{key}.std", data.std, "numbers above 0: pixels are divided by them")
-    if data.channels not in (None, 1, 3):
-        raise ConfigError(f"{key}.channels", data.channels, "1 (grey), 3 (RGB) or null (as they are)")
     if data.path is not None:
         path = Path(data.path)
         if not path.exists():

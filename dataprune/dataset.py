@@ -22,10 +22,10 @@ class Data:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known of it before anything is trained: classes, examples of each split, channels, shape."""
+        """What is known of it before anything is trained: classes, examples of each split, input."""
         return self.table.facts | self.pixels.facts
 
     @cached_property
     def header(self) -> dict[str, Any]:
-        """How its images look to a network: storage, size, channels, mean, std, shape of each split."""
+        """How its examples look to a network: codec, input, storage."""
         return json.loads((self.pixels / "header.json").read_text())

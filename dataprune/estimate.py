@@ -170,11 +170,12 @@ def _probe(folder: str, pixels: str, frozen: tuple) -> Probe:
         took = []
         for _, batch in zip(range(PROBE_STEPS), training._loader(network), strict=False):
             start = time.perf_counter()
-            torch.nn.functional.cross_entropy(network(batch["x"]), batch["y"]).backward()
+            torch.nn.functional.cross_entropy(network(**batch["inputs"]), batch["y"]).backward()
             optimizer.step()
             took.append(time.perf_counter() - start)
     parameters = sum(p.numel() for p in network.parameters())
-    images = examples.images.nbytes if examples.header["storage"] == "memory" else 0
+    each = sum(math.prod(form["shape"]) for form in examples.header["columns"].values() if form["shape"])
+    images = each * len(examples) if examples.header["storage"] == "memory" else 0
     step = float(np.median(took[1:] or took))
     return Probe(step, small, network.head.in_features, network.head.out_features, parameters * 4e-6, images / 1e6)
 

@@ -1,8 +1,8 @@
-"""Build every network of a job before its first training and show it images of the size it will get.
+"""Build every network of a job before its first training and call it with inputs of the size that it will get.
 
 On torch's meta device, which computes shapes and no numbers: a ViT costs a tenth of a second. What fails there is
-tried again with numbers, because some networks cannot do without. Only networks of `dataprune.models` are asked: what
-a user's own one does when it is built is not known here.
+tried again with numbers, because some networks cannot do without. Only networks and codecs of this package are asked:
+what a user's own one does when it is built is not known here.
 """
 
 import json
@@ -13,15 +13,16 @@ from typing import Any
 from hydra.errors import InstantiationException
 
 from dataprune.config import Config, TrainConfig
+from dataprune.data.codecs import codec_of
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 
-OURS = "dataprune.models."
+OURS = "dataprune."
 TOLD_BY_SURROGATE = {"dynamics", "signals", "gradients", "target_signals", "heldout"}
 
 
 def check_networks(cfg: Config, asked: set[str], source: Data, target: Data | None) -> None:
-    """Raise a ConfigError for a network that cannot be built or takes no images of this size, and for a checkpoint that
+    """Raise a ConfigError for a network that cannot be built or takes no inputs of this size, and for a checkpoint that
     does not fit its network.
 
     asked: what the method wants arrays of (checks.inputs_asked_for). Imports torch: for jobs that train something.
@@ -35,37 +36,40 @@ def check_networks(cfg: Config, asked: set[str], source: Data, target: Data | No
         used.append(("pretrain", cfg.pretrain, source, "source"))
     used.append(("pretrain", cfg.pretrain, target, "target"))  # whose network is what is transferred
     for role, recipe, data, group in used:
-        if data is None or recipe.model is None or not recipe.model["_target_"].startswith(OURS):
+        if data is None or recipe.model is None or not recipe.model["_target_"].startswith(f"{OURS}models."):
             continue
-        header = data.header
+        header, input = data.header, data.header["input"]
+        if not header["codec"]["_target_"].startswith(OURS):
+            continue
         ramp = cfg.transfer if (role, group) == ("pretrain", "target") and cfg.transfer else recipe
-        sides = {tuple(header["splits"]["train"]["shape"][:2])}
-        sides |= {(ramp.resolution[end],) * 2 for end in ("low", "high") if ramp.resolution}
-        for shape in sorted(sides):
-            _check_shape(json.dumps(recipe.model), header["channels"], shape, role, group)
+        sides = {ramp.resolution[end] for end in ("low", "high") if ramp.resolution}
+        for asked_for in [input, *(input | {"height": side, "width": side} for side in sorted(sides))]:
+            _check_shape(json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(asked_for), role, group)
         if recipe.checkpoint is not None and group == "source":
-            _check_checkpoint(recipe, header["channels"], data.facts["classes"], role)
+            _check_checkpoint(recipe, input, data.facts["classes"], role)
 
 
 @cache  # the jobs of a sweep in one process have few networks
-def _check_shape(model: str, channels: int, shape: tuple[int, int], role: str, group: str) -> None:
-    spec = json.loads(model)
-    failed = _attempt(spec, channels, shape, "meta")
+def _check_shape(model: str, codec: str, asked_for: str, role: str, group: str) -> None:
+    spec, input = json.loads(model), json.loads(asked_for)
+    failed = _attempt(spec, json.loads(codec), input, "meta")
     # a network may need numbers to compute its shapes: then the real attempt decides
-    failed = failed and _attempt(spec, channels, shape, "cpu")
+    failed = failed and _attempt(spec, json.loads(codec), input, "cpu")
     if isinstance(failed, ConfigError):
         raise failed if failed.key.startswith(("source.", "target.")) else failed.under(role)
     if failed is not None:
         name = spec.get("name", spec["_target_"].rpartition(".")[2])
         reason = (str(failed) or type(failed).__name__).splitlines()[0]
-        shown = Shown(f"images of {shape[0]} x {shape[1]} pixels")
-        raise ConfigError(f"{group}.size", shown, f"a size that {role}.model ({name}) takes: {reason}")
+        key, shown = f"{group}.codec", Shown(", ".join(f"{fact} {value}" for fact, value in input.items()))
+        if input["kind"] == "image":
+            key, shown = f"{group}.size", Shown(f"images of {input['height']} x {input['width']} pixels")
+        raise ConfigError(key, shown, f"a size that {role}.model ({name}) takes: {reason}")
 
 
-def _attempt(spec: dict[str, Any], channels: int, shape: tuple[int, int], device: str) -> BaseException | None:
-    """What goes wrong when the network is built and shown two images of this shape."""
+def _attempt(spec: dict[str, Any], codec: dict[str, Any], input: dict[str, Any], device: str) -> BaseException | None:
+    """What goes wrong when the network is built and called with two examples of these sizes."""
     try:
-        _forward(spec, channels, shape, device)
+        _forward(spec, codec, input, device)
     except InstantiationException as error:  # hydra's, around what the network's function has raised
         return error.__cause__ or error
     except Exception as error:  # torch raises RuntimeError, timm AssertionError, others what they like
@@ -73,15 +77,15 @@ def _attempt(spec: dict[str, Any], channels: int, shape: tuple[int, int], device
     return None
 
 
-def _forward(spec: dict[str, Any], channels: int, shape: tuple[int, int], device: str) -> None:
-    """Build the network and pass two images through it, in eval mode."""
+def _forward(spec: dict[str, Any], codec: dict[str, Any], input: dict[str, Any], device: str) -> None:
+    """Build the network and pass two examples through it, in eval mode."""
     import torch
 
     from dataprune.models.networks import build
 
     with torch.random.fork_rng(devices=[]), torch.device(device), torch.inference_mode():
-        network = build(_unweighted(spec), channels, 2).eval()
-        network(torch.zeros(2, channels, *shape))
+        network = build(_unweighted(spec), input, 2).eval()
+        network(**codec_of(codec).blank(input, 2))
 
 
 def _unweighted(spec: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def _unweighted(spec: dict[str, Any]) -> dict[str, Any]:
     return spec | {"pretrained": False} if spec.get("pretrained") else spec
 
 
-def _check_checkpoint(recipe: TrainConfig, channels: int, classes: int, role: str) -> None:
+def _check_checkpoint(recipe: TrainConfig, input: dict[str, Any], classes: int, role: str) -> None:
     import torch
 
     from dataprune.models.networks import build
@@ -98,6 +102,6 @@ def _check_checkpoint(recipe: TrainConfig, channels: int, classes: int, role: st
     assert recipe.model is not None
     assert recipe.checkpoint is not None
     with torch.device("meta"):
-        network = build(_unweighted(recipe.model), channels, classes)
+        network = build(_unweighted(recipe.model), input, classes)
     key = f"{role}.checkpoint"
     fitted(read_state(Path(recipe.checkpoint), key), network, key)

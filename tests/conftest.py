@@ -20,6 +20,7 @@ import dataprune.__main__ as entry
 from dataprune import pipeline
 from dataprune.config import RunConfig
 from dataprune.config_checks import typed
+from dataprune.data.codecs import decoding
 from dataprune.data.examples import Examples
 from dataprune.stages import decode, index
 
@@ -84,7 +85,8 @@ class DataSet:
         for path in self.inputs.values():
             path.mkdir(parents=True)
         self.facts = index.run(config.table, {}, self.inputs["examples"], RunConfig(), label)
-        self.facts |= decode.run(config.pixels, self.inputs, self.inputs["pixels"], RunConfig(), f"{label}_pixels")
+        how = decoding(config, label)
+        self.facts |= decode.run(how, self.inputs, self.inputs["pixels"], RunConfig(), f"{label}_pixels")
 
     def __getitem__(self, split) -> Examples:
         return Examples.of(self.inputs, split)

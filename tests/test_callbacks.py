@@ -18,16 +18,17 @@ from dataprune.recorder import Recorder, quantities
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's about workers and log intervals
 N, CLASSES = 20, 3
+CODEC = {"_target_": "dataprune.data.images.Images", "mean": [0.5], "std": [0.25]}
 
 
 @pytest.fixture
 def examples(tmp_path):
     """Twenty random grey pictures of three classes in train and in test, as index and decode leave them, together."""
     rng = np.random.default_rng(0)
-    (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))
+    (tmp_path / "header.json").write_text(json.dumps({"storage": "memory", "codec": CODEC}))
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
-        np.save(tmp_path / split / "images.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
+        np.save(tmp_path / split / "image.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
         np.save(tmp_path / split / "labels.npy", rng.integers(0, CLASSES, N))
     return Examples(tmp_path, "train", tmp_path)
 

@@ -122,8 +122,10 @@ def test_the_check_of_networks_draws_no_random_numbers(jobs):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
+    codec, input = {"_target_": "dataprune.data.images.Images"}, {"kind": "image", "channels": 1}
     for device in ("meta", "cpu"):
-        _forward({"_target_": "dataprune.models.networks.cnn", "width": 4}, 1, (8, 8), device)
+        cnn = {"_target_": "dataprune.models.networks.cnn", "width": 4}
+        _forward(cnn, codec, input | {"height": 8, "width": 8}, device)
     assert torch.equal(torch.rand(4), expected)
 
 
@@ -143,5 +145,5 @@ def test_a_recipe_says_nothing_of_its_images_where_it_does_not_change_them():
     from dataprune.checks import check_images
 
     for storage in ("memory", "files"):
-        header = {"storage": storage, "splits": {"train": {"shape": [8, 8, 1]}}}
+        header = {"storage": storage, "input": {"kind": "image", "channels": 1, "height": 8, "width": 8}}
         check_images(TrainConfig(augment=AugmentConfig(flip=True)), "pretrain", header)

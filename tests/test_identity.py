@@ -412,14 +412,14 @@ INNER = NETWORK + "\ndef make():\n    return Net(1)\n"
 
 
 def test_the_code_of_a_network_inside_a_network_counts_where_its_weights_are_ready(jobs, mine):
-    from dataprune.models.networks import code_of_network
+    from dataprune.callables import codes_of
 
     spec = {"_target_": "my_own_code.wrap", "inner": {"_target_": "my_own_code_2.make"}}
     mine(WRAP)
     mine(INNER.format(how="nn.functional.relu"), "my_own_code_2")
-    before = code_of_network(spec)
+    before = codes_of(spec)
     mine(INNER.format(how="nn.functional.silu"), "my_own_code_2")
-    after = code_of_network(spec)
+    after = codes_of(spec)
     assert set(before) == {"my_own_code.wrap", "my_own_code_2.make"}
     assert before["my_own_code_2.make"] != after["my_own_code_2.make"]
 

@@ -291,9 +291,9 @@ def test_gradient_lengths_are_those_of_the_surrogate_on_each_example(jobs):
     keys = row["keys"]
     examples = Examples(jobs.store / "index" / keys["source"], "train", jobs.store / "decode" / keys["source_pixels"])
     batch = next(iter(clean_loader(examples, np.array([5, 200]), 2, RunConfig(accelerator="cpu"))))
-    for x, y, i in zip(batch["x"], batch["y"], batch["id"], strict=True):
+    for x, y, i in zip(batch["inputs"]["image"], batch["y"], batch["id"], strict=True):
         network.zero_grad()
-        torch.nn.functional.cross_entropy(network(x[None]), y[None]).backward()
+        torch.nn.functional.cross_entropy(network(image=x[None]), y[None]).backward()
         expected = torch.stack([p.grad.double().square().sum() for p in network.parameters()]).sum().sqrt().item()
         assert lengths[i] == pytest.approx(expected, rel=1e-4)
     assert row["cost"]["signals_s"] > 0

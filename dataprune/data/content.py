@@ -17,7 +17,7 @@ from hydra.utils import get_method
 
 from dataprune.callables import parameters
 from dataprune.config import IndexConfig
-from dataprune.data.examples import Dataset
+from dataprune.data.examples import Dataset, packed
 from dataprune.errors import ConfigError
 from dataprune.store import DamagedResult, check_file, load
 
@@ -27,12 +27,17 @@ SETTLED = 2_000_000_000  # ns: a file that changed less than this before it was 
 
 
 def read(config: IndexConfig, label: str) -> Dataset:
-    """Call the config's reader; it gets `path` and `seed` if it has such parameters."""
+    """Call the config's reader; it gets `path`, `columns` and `seed` if it has such parameters."""
     constants = {k: v for k, v in config.reader.items() if k != "_target_"}
     takes = parameters(config.reader["_target_"])
     if config.path is not None and ("path" in constants or not (takes.open or "path" in takes.names)):
         why = "it is a constant of the reader already" if "path" in constants else "the reader takes no path"
         raise ConfigError(f"{label}.path", config.path, f"null: {why}, and this one's state would be watched instead")
+    if config.columns is not None:
+        if "columns" in constants or not (takes.open or "columns" in takes.names):
+            why = "it is a constant of the reader already" if "columns" in constants else "the reader takes no columns"
+            raise ConfigError(f"{label}.columns", config.columns, f"null: {why}")
+        constants["columns"] = config.columns
     for name, value in (("path", config.path), ("seed", config.seed)):
         if name in takes.names and name not in constants:
             if value is None:
@@ -55,12 +60,14 @@ def read(config: IndexConfig, label: str) -> Dataset:
     return dataset
 
 
-def hashed(image: bytes | np.ndarray) -> bytes:
-    """Return the SHA-256 of encoded bytes, or of an array with its dtype and shape."""
-    if isinstance(image, bytes):
-        return hashlib.sha256(image).digest()
-    described = hashlib.sha256(f"{image.dtype} {image.shape} ".encode())
-    described.update(np.ascontiguousarray(image).data)
+def hashed(item: bytes | np.ndarray | tuple[str, ...]) -> bytes:
+    """Return the SHA-256 of encoded bytes, of an array with its dtype and shape, or of the fields of a text."""
+    if isinstance(item, tuple):
+        return hashlib.sha256(packed(item)).digest()
+    if isinstance(item, bytes):
+        return hashlib.sha256(item).digest()
+    described = hashlib.sha256(f"{item.dtype} {item.shape} ".encode())
+    described.update(np.ascontiguousarray(item).data)
     return described.digest()
 
 
@@ -119,12 +126,12 @@ def _stamp_of_content(dataset: Dataset) -> str:
     for name, split in sorted(dataset.splits.items()):
         state.update(json.dumps([name, split.names]).encode())
         state.update(np.ascontiguousarray(split.labels, np.int64).data)
-        for image in split.images:
-            if isinstance(image, Path):
-                at = image.stat()
-                state.update(f"{image.absolute()}\0{at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode())
+        for item in split.examples:
+            if isinstance(item, Path):
+                at = item.stat()
+                state.update(f"{item.absolute()}\0{at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode())
             else:
-                state.update(hashed(image))
+                state.update(hashed(item))
     return state.hexdigest()
 
 

@@ -4,29 +4,43 @@ An `id` is the row number of an example in its split; every per-example array in
 """
 
 import json
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from dataprune.data.codecs import Codec, codec_of
+from dataprune.data.columns import Kept
+from dataprune.errors import ConfigError
 from dataprune.streams import stream
 
-Image = np.ndarray | bytes | Path  # uint8 (h, w, c) | an encoded file's bytes | its path
+# of images: uint8 (h, w, c) | an encoded file's bytes | its path; of texts: their fields
+Item = np.ndarray | bytes | Path | tuple[str, ...]
 
 
-@dataclass
 class Split:
-    """Part of a data set: images in id order, a label each.
+    """Part of a data set: examples in id order, a label each.
 
-    images: iterated once, in order; decoded arrays, encoded bytes or paths. names: a name each (file name, row), for
-    messages and exports.
+    examples: iterated once, in order; decoded arrays, encoded bytes or paths of images, or tuples of texts. labels:
+    int64 (n,). names: a name each (file name, row), for messages and exports. images: another name of `examples`.
     """
 
-    images: Iterable[Image]
-    labels: np.ndarray  # int64 (n,)
-    names: list[str] | None = None
+    def __init__(
+        self,
+        examples: Iterable[Item] | None = None,
+        labels: np.ndarray | None = None,
+        names: list[str] | None = None,
+        *,
+        images: Iterable[Item] | None = None,
+    ) -> None:
+        given = examples if images is None else images
+        if given is None or labels is None or (examples is not None and images is not None):
+            raise ConfigError("examples", None, "examples (once) and their labels")
+        self.examples, self.labels, self.names = given, labels, names
 
 
 @dataclass
@@ -36,19 +50,35 @@ class Dataset:
     classes: list[str]
     splits: dict[str, Split]
     maximum: int = 255  # the largest value a pixel can take
-    root: Path | None = field(default=None)  # folder below which the images are files; None = the config's path
+    root: Path | None = field(default=None)  # folder below which the examples are files; None = the config's path
 
 
-CHUNK = 1024  # images looked at a time
+CHUNK = 1024  # examples looked at a time
 
 
-def chunks(split: Split, kept: np.ndarray) -> Iterator[tuple[int, list[Image]]]:
-    """(position in `kept` of the first, images) of up to CHUNK kept images of a reader's split at a time."""
+def packed(fields: tuple[str, ...]) -> bytes:
+    """Return the fields of a text as bytes: each in UTF-8 behind its length, so that ("ab", "c") is not ("a", "bc")."""
+    encoded = [field.encode() for field in fields]
+    return b"".join(struct.pack("<Q", len(part)) + part for part in encoded)
+
+
+def unpacked(held: bytes) -> tuple[str, ...]:
+    """Return the fields that `packed` was given."""
+    fields, at = [], 0
+    while at < len(held):
+        (length,) = struct.unpack_from("<Q", held, at)
+        fields.append(held[at + 8 : at + 8 + length].decode())
+        at += 8 + length
+    return tuple(fields)
+
+
+def chunks(split: Split, kept: np.ndarray) -> Iterator[tuple[int, list[Item]]]:
+    """(position in `kept` of the first, examples) of up to CHUNK kept examples of a reader's split at a time."""
     wanted = set(kept.tolist()) if len(kept) < len(split.labels) else None
     start, chunk = 0, []
-    for i, image in enumerate(split.images):
+    for i, item in enumerate(split.examples):
         if wanted is None or i in wanted:
-            chunk.append(image)
+            chunk.append(item)
         if len(chunk) == CHUNK:
             yield start, chunk
             start, chunk = start + CHUNK, []
@@ -58,7 +88,7 @@ def chunks(split: Split, kept: np.ndarray) -> Iterator[tuple[int, list[Image]]]:
 
 @dataclass(frozen=True)
 class Examples:
-    """One split of an indexed data set: its table, and its pixels for those who look at them."""
+    """One split of an indexed data set: its table, and its columns for those who look at them."""
 
     folder: Path  # the index result
     split: str
@@ -66,12 +96,12 @@ class Examples:
 
     @classmethod
     def of(cls, inputs: dict[str, Path], split: str) -> "Examples":
-        """A split with its pixels, from the inputs `examples` and `pixels` of a stage."""
+        """A split with its columns, from the inputs `examples` and `pixels` of a stage."""
         return cls(inputs["examples"], split, inputs["pixels"])
 
     @cached_property
     def header(self) -> dict:
-        """maximum, n of each split; with pixels also size, shape, channels, mean, std, storage."""
+        """kind, maximum, n of each split; with columns also codec, input and their shapes."""
         table = json.loads((self.folder / "header.json").read_text())
         return table if self.pixels is None else table | json.loads((self.pixels / "header.json").read_text())
 
@@ -91,11 +121,26 @@ class Examples:
         return json.loads((self.folder / self.split / "names.json").read_text())
 
     @cached_property
-    def images(self) -> np.ndarray:
-        """uint8 (n, h, w, c), memory-mapped; only of a data set with storage=memory."""
+    def codec(self) -> Codec:
+        """What makes columns and inputs of the examples, with all its constants."""
+        return codec_of(self.header["codec"])
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """What a network must know of the examples: kind, and channels, height and width of images."""
+        return self.header["input"]
+
+    @cached_property
+    def kept(self) -> Kept:
+        """The columns that stage decode keeps, by id."""
         assert self.pixels is not None
-        path = self.pixels / self.split / "images.npy"
-        held = None if path.exists() else self.encoded().arrays()  # those that the reader gave, as they are
+        return Kept(self.pixels / self.split, self.header["columns"])
+
+    def column(self, name: str) -> np.ndarray:
+        """A kept column of all examples, (n, ...), memory-mapped: `image` is uint8 (n, h, w, c)."""
+        assert self.pixels is not None
+        path = self.pixels / self.split / f"{name}.npy"
+        held = None if path.exists() else self.items.arrays()  # those that the reader gave, as they are
         return np.load(path, mmap_mode="r") if held is None else held
 
     @cached_property
@@ -112,13 +157,14 @@ class Examples:
         """Names of the splits that the data set has."""
         return list(self.header["splits"])
 
-    def encoded(self) -> "Encoded":
-        """Access to the images as the reader gave them."""
+    @cached_property
+    def items(self) -> "Encoded":
+        """The examples as the reader gave them, by id."""
         return Encoded(self.folder, self.split)
 
 
 class Encoded:
-    """Images by id as their reader gave them, from their own files or from one that holds all. Cheap to pickle."""
+    """Examples by id as their reader gave them, from their own files or from one that holds all. Cheap to pickle."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self.folder, self.split, self.held = folder, split, folder / "held" / split
@@ -133,6 +179,10 @@ class Encoded:
     def _shapes(self) -> np.ndarray | None:
         path = self.held / "shapes.npy"
         return np.load(path) if path.exists() else None
+
+    @cached_property
+    def _are_texts(self) -> bool:
+        return json.loads((self.folder / "header.json").read_text())["kind"] == "text"
 
     @cached_property
     def _paths(self) -> list[Path]:
@@ -151,13 +201,15 @@ class Encoded:
             return None
         return np.memmap(self.held / "encoded.bin", np.uint8, "r").reshape(-1, *self._shapes[0])
 
-    def __getitem__(self, i: int) -> bytes | np.ndarray:
+    def __getitem__(self, i: int) -> bytes | np.ndarray | tuple[str, ...]:
         if self._offsets is None:
             return self._paths[i].read_bytes()
         if self._blob is None:
             self._blob = np.memmap(self.held / "encoded.bin", np.uint8, "r")
-        image = self._blob[self._offsets[i] : self._offsets[i + 1]]
-        return image.tobytes() if self._shapes is None else np.array(image).reshape(self._shapes[i])
+        item = self._blob[self._offsets[i] : self._offsets[i + 1]]
+        if self._shapes is not None:
+            return np.array(item).reshape(self._shapes[i])
+        return unpacked(item.tobytes()) if self._are_texts else item.tobytes()
 
 
 def half_of(labels: np.ndarray, which: str, seed: int = 0) -> np.ndarray:

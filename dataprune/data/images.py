@@ -1,76 +1,131 @@
-"""From an encoded image to pixels."""
+"""The codec of images: from encoded bytes or arrays to pixels, and from pixels to normalised batches."""
 
-import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image as Pillow
 
-Box = tuple[float, float, float, float]  # left, upper, right, lower
+from dataprune.data.codecs import Codec, Columns, Inputs
+from dataprune.data.pixels import decode, random_box, size_of
+from dataprune.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+Item = np.ndarray | bytes | Path
 
 
-def decode(
-    image: np.ndarray | bytes | Path, channels: int | None, size: int | None, box: Box | None = None
-) -> np.ndarray:
-    """Pixels of one image, uint8 (h, w, c).
+@dataclass(frozen=True)
+class Draw:
+    """What is random about a training image, and how large it will be."""
 
-    channels: 1 = grey, 3 = RGB, None = as stored (a palette becomes RGB). size: side in pixels of the square that `box`
-    (default: the largest centred square) is resized to, averaging over the pixels it covers; None = no cropping.
-    Rotation tags are ignored, as ImageFolder and the published recipes do. Raises OSError for a broken file.
+    rng: np.random.Generator
+    size: int | None = None  # side in pixels; None = as without a draw
+    area: list[float] | None = None  # [smallest, largest] share of a random resized crop; None = the test view
+    flip: bool = False  # mirror left-right half of the time
+
+
+class Images(Codec):
+    """Images as squares of `size` pixels, normalised by mean and std.
+
+    size: side in pixels, None = as they are. channels: 1 = grey, 3 = RGB, None = as they are. mean, std: a number a
+    channel, of pixel values divided by 255; None = measured on the train split.
+    Columns: `image` uint8 (h, w, channels). Inputs: `image` float32 (b, channels, h, w).
     """
-    picture = _open(image)
-    mode = {None: picture.mode if picture.mode in ("L", "RGB") else "RGB", 1: "L", 3: "RGB"}[channels]
-    if size is not None:
-        # JPEGs are decoded at the smallest of their scales that still covers the result
-        if picture.format == "JPEG" and box is None:
-            picture.draft(mode, (size, size))
-        picture = picture.convert(mode)
-        if picture.size != (size, size) or box is not None:
-            picture = picture.resize((size, size), Pillow.Resampling.BILINEAR, box or centre(*picture.size))
-    pixels = np.asarray(picture.convert(mode), dtype=np.uint8)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
+    kind = "image"
 
-def centre(width: int, height: int) -> Box:
-    """The largest centred square."""
-    side = min(width, height)
-    left, upper = (width - side) / 2, (height - side) / 2
-    return left, upper, left + side, upper + side
+    def __init__(
+        self,
+        size: int | None = None,
+        channels: int | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
+        self.size, self.channels, self.mean, self.std = size, channels, mean, std
+        if channels not in (None, 1, 3):
+            raise ConfigError("channels", channels, "1 (grey), 3 (RGB) or null (as they are)")
+        if (mean is None) != (std is None):
+            raise ConfigError("std", std, "both mean and std, or neither")
+        if mean is None or std is None:
+            return
+        if len({len(mean), len(std), channels or len(mean)}) > 1:
+            raise ConfigError("mean", mean, "one number a channel, as in std")
+        if not all(value > 0 for value in std):
+            raise ConfigError("std", std, "numbers above 0: pixels are divided by them")
 
+    def decode(self, item: Item, draw: Draw | None = None) -> Columns:
+        """Return `image` uint8 (h, w, c) of one image; see `pixels.decode`. Raises OSError for a broken file."""
+        if draw is None:
+            return {"image": decode(item, self.channels, self.size)}
+        box = None if draw.area is None else random_box(*size_of(item), draw.area, draw.rng)
+        pixels = decode(item, self.channels, draw.size or self.size, box)
+        return {"image": pixels[:, ::-1] if draw.flip and draw.rng.random() < 0.5 else pixels}
 
-def random_box(width: int, height: int, area: list[float], rng: np.random.Generator) -> Box:
-    """A random part of the picture: share of the area in `area`, aspect 3/4 to 4/3 (the usual random resized crop).
+    def stack(self, examples: Sequence[Columns]) -> Inputs:
+        """Return `image` uint8 (b, h, w, c): a quarter of the bytes of its inputs."""
+        import torch
 
-    Ten tries to fit one; else the largest centred square.
-    """
-    for _ in range(10):
-        wanted = width * height * rng.uniform(area[0], area[1])
-        aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-        w, h = round(float(np.sqrt(wanted * aspect))), round(float(np.sqrt(wanted / aspect)))
-        if 0 < w <= width and 0 < h <= height:
-            left, upper = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            return left, upper, left + w, upper + h
-    return centre(width, height)
+        return {"image": torch.from_numpy(np.stack([columns["image"] for columns in examples]))}
 
+    def finish(self, stacked: Inputs, device: "torch.device") -> Inputs:
+        """Return `image` float32 (b, c, h, w), normalised."""
+        import torch
 
-def check_readable(encoded: bytes) -> None:
-    """Read an image to its last bit, or raise what Pillow raises for a broken one (OSError, SyntaxError, ...).
+        from dataprune.data.augment import Draws, batch, batch_on_device
 
-    Opening and `verify()` pass a JPEG that breaks off. JPEGs are put together at an eighth of their size: their whole
-    text is read all the same, in a third of the time.
-    """
-    picture = Pillow.open(io.BytesIO(encoded))
-    if picture.format == "JPEG":
-        picture.draft("L", (1, 1))
-    picture.load()
+        pixels = stacked["image"]
+        every, unchanged = np.arange(len(pixels)), Draws.none(len(pixels))
+        if device.type == "cpu":
+            return {"image": batch(pixels.numpy(), every, unchanged, every, self.table)}
+        ids, table = torch.arange(len(pixels), device=device), torch.from_numpy(self.table).to(device)
+        return {"image": batch_on_device(pixels.to(device, non_blocking=True), ids, unchanged, every, table)}
 
+    def collate(self, examples: Sequence[Columns]) -> Inputs:
+        """Return `image` float32 (b, c, h, w), normalised."""
+        import torch
 
-def size_of(image: np.ndarray | bytes) -> tuple[int, int]:
-    """Width and height, from the file's header alone."""
-    return _open(image).size
+        return self.finish(self.stack(examples), torch.device("cpu"))
 
+    @property
+    def table(self) -> np.ndarray:
+        """float32 (channels, 256): the normalised form of every pixel value."""
+        from dataprune.data.augment import normalising_table
 
-def _open(image: np.ndarray | bytes | Path) -> Pillow.Image:
-    if isinstance(image, np.ndarray):
-        return Pillow.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
-    return Pillow.open(io.BytesIO(image) if isinstance(image, bytes) else image)
+        assert self.mean is not None
+        assert self.std is not None
+        return normalising_table(self.mean, self.std)
+
+    def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """Return kind, channels, height and width."""
+        height, width, channels = header["shapes"]["image"]
+        return {"kind": "image", "channels": channels, "height": height, "width": width}
+
+    def blank(self, input: Mapping[str, Any], n: int) -> Inputs:
+        """Return `image` float32 (n, c, h, w) of zeros."""
+        import torch
+
+        return {"image": torch.zeros(n, input["channels"], input["height"], input["width"])}
+
+    def show(self, item: Item) -> np.ndarray:
+        """Return the pixels uint8 (h, w, c) that a clean pass sees."""
+        return self.decode(item)["image"]
+
+    def measure(self, examples: Iterable[Columns]) -> dict[str, Any]:
+        """Return mean and std of each channel, of pixel / 255, over all pixels."""
+        if self.mean is not None:
+            return {}
+        counts: np.ndarray | None = None
+        # exact counts of the 256 values: the same result whatever the order and the machine
+        for columns in examples:
+            channels = columns["image"].shape[-1]
+            counts = np.zeros((channels, 256), np.int64) if counts is None else counts
+            for c, count in enumerate(counts):
+                count += np.bincount(columns["image"][..., c].ravel(), minlength=256)
+        assert counts is not None
+        values = np.arange(256) / 255
+        mean = [float((n * values).sum() / n.sum()) for n in counts]
+        spread = [np.sqrt((n * (values - m) ** 2).sum() / n.sum()) for n, m in zip(counts, mean, strict=True)]
+        return {"mean": mean, "std": [float(s) or 1.0 for s in spread]}

@@ -1,8 +1,8 @@
 """Batches for training and for clean passes: from memory, or decoded by worker processes.
 
-A batch is a dict: `x` float32 (b, c, h, w) normalised, `y` int64 (b,), `id` int64 (b,), `real` bool (b,) or None when
-all are, `weight` float32 (b,) or None when all are 1, `scale` float: the factor that makes the processes' mean of
-scale * sum(loss) the mean loss of the global batch.
+A batch is a dict: `inputs`, what the network is called with, by name (`image` float32 (b, c, h, w) normalised), `y`
+int64 (b,), `id` int64 (b,), `real` bool (b,) or None when all are, `weight` float32 (b,) or None when all are 1,
+`scale` float: the factor that makes the processes' mean of scale * sum(loss) the mean loss of the global batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from dataprune.data.augment import Draws, batch, batch_on_device, normalising_table
+from dataprune.data.augment import Draws, batch, batch_on_device
+from dataprune.data.codecs import Codec, Columns, Inputs
 from dataprune.data.examples import Encoded, Examples
-from dataprune.data.images import decode, random_box, size_of
+from dataprune.data.images import Draw, Images
 from dataprune.data.order import Batch, Order
 from dataprune.errors import ConfigError
 from dataprune.streams import stream
@@ -31,7 +32,6 @@ class Loader:
         self.examples, self.order, self.device = examples, order, device
         self.labels = torch.from_numpy(np.ascontiguousarray(examples.labels))
         self.weights = None if weights is None else torch.from_numpy(weights.astype(np.float32))
-        self.table = normalising_table(examples.header["mean"], examples.header["std"])
         self.epoch = self.epochs_done = 0
 
     @property
@@ -49,10 +49,10 @@ class Loader:
     def __len__(self) -> int:
         return self.order.steps
 
-    def _assemble(self, x: torch.Tensor, share: Batch) -> dict[str, Any]:
+    def _assemble(self, inputs: Inputs, share: Batch) -> dict[str, Any]:
         ids = torch.from_numpy(share.ids)
         result: dict[str, Any] = {
-            "x": x,
+            "inputs": inputs,
             "y": self.labels[ids].to(self.device, non_blocking=True),
             "id": ids.to(self.device, non_blocking=True),
             "real": None,
@@ -67,7 +67,7 @@ class Loader:
 
 
 class MemoryLoader(Loader):
-    """Batches from a uint8 array in RAM (or, on a GPU, from its copy there): no worker processes."""
+    """Batches of images from a uint8 array in RAM (or, on a GPU, from its copy there): no worker processes."""
 
     def __init__(
         self,
@@ -81,7 +81,10 @@ class MemoryLoader(Loader):
     ) -> None:
         super().__init__(examples, order, weights, device or torch.device("cpu"))
         self.padding, self.flip = padding, flip
-        self.images = np.ascontiguousarray(examples.images)  # out of the memory map
+        codec = examples.codec
+        assert isinstance(codec, Images)
+        self.table = codec.table
+        self.images = np.ascontiguousarray(examples.column("image"))
         if padding >= (side := min(self.images.shape[1:3])):
             raise ConfigError("augment.crop_padding", padding, f"0 to {side - 1}: below the side of the images")
         self.on_device = self.device.type != "cpu"
@@ -101,11 +104,31 @@ class MemoryLoader(Loader):
                 x = batch_on_device(self.device_images, ids, draws, share.places, self.device_table)
             else:
                 x = batch(self.images, share.ids, draws, share.places, self.table)
-            yield self._assemble(x, share)
+            yield self._assemble({"image": x}, share)
+
+
+class KeptLoader(Loader):
+    """Batches of columns that stage decode has kept, put together by their codec (texts)."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        order: Order,
+        *,
+        weights: np.ndarray | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(examples, order, weights, device or torch.device("cpu"))
+        self.kept, self.codec = examples.kept, examples.codec
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for share in self.order.batches(self.epoch):
+            stacked = self.codec.stack([self.kept[i] for i in share.ids])
+            yield self._assemble(self.codec.finish(stacked, self.device), share)
 
 
 class VectorLoader(Loader):
-    """Batches of vectors computed before: `x` is float32 (b, d). For a head on a frozen, unaugmented backbone."""
+    """Batches of features (b, d) that were computed before. For a head on a frozen, unaugmented backbone."""
 
     def __init__(
         self,
@@ -120,14 +143,14 @@ class VectorLoader(Loader):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for share in self.order.batches(self.epoch):
-            yield self._assemble(self.vectors[torch.from_numpy(share.ids).to(self.device)], share)
+            yield self._assemble({"features": self.vectors[torch.from_numpy(share.ids).to(self.device)]}, share)
 
 
 class FileLoader(Loader):
-    """Batches decoded from files at every epoch by `workers` processes; for sets that do not fit in memory.
+    """Batches decoded at every epoch by `workers` processes; for sets that do not fit in memory.
 
-    area: [smallest, largest] share of a random resized crop; None = the centred square. size: pixels, or a function of
-    the epoch (picklable, for the workers).
+    area: [smallest, largest] share of a random resized crop; None = the test view. size: pixels, or a function of the
+    epoch (picklable, for the workers); None = the codec's own.
     """
 
     def __init__(
@@ -135,7 +158,7 @@ class FileLoader(Loader):
         examples: Examples,
         order: Order,
         *,
-        size: int | Callable[[int], int],
+        size: int | Callable[[int], int] | None = None,
         area: list[float] | None = None,
         flip: bool = False,
         workers: int = 0,
@@ -143,28 +166,21 @@ class FileLoader(Loader):
         device: torch.device | None = None,
     ) -> None:
         super().__init__(examples, order, weights, device or torch.device("cpu"))
-        self.pixels = Pixels(examples.encoded(), examples.header["channels"], size, area, flip, order.seed)
-        self.workers = workers
+        self.codec, self.workers = examples.codec, workers
+        self.decoded = Decoded(examples.items, examples.codec, size, area, flip, order.seed)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        table = torch.from_numpy(self.table).to(self.device)
         # new workers each epoch: those that live on until the loader is collected are waited for, 5 seconds each, when
         # it is part of a cycle of references, as everything that a trainer has held
         decoded: DataLoader = DataLoader(
-            self.pixels,  # type: ignore[arg-type]
+            self.decoded,  # type: ignore[arg-type]
             batch_sampler=_Shares(self.order, self.epoch),
             num_workers=self.workers,
-            collate_fn=np.stack,
+            collate_fn=self.codec.stack,
             generator=torch.Generator(),  # the global one is the network's
         )
-        for share, pixels in zip(self.order.batches(self.epoch), decoded, strict=True):
-            every, unchanged = np.arange(len(pixels)), Draws.none(len(pixels))
-            if self.device.type == "cpu":
-                x = batch(pixels, every, unchanged, every, self.table)
-            else:
-                images = torch.from_numpy(pixels).to(self.device)  # as uint8: a quarter of the bytes to move
-                x = batch_on_device(images, torch.from_numpy(every).to(self.device), unchanged, every, table)
-            yield self._assemble(x, share)
+        for share, stacked in zip(self.order.batches(self.epoch), decoded, strict=True):
+            yield self._assemble(self.codec.finish(stacked, self.device), share)
 
 
 class _Shares:
@@ -181,26 +197,24 @@ class _Shares:
         return self.order.steps
 
 
-class Pixels:
-    """Decoded and cropped images by (id, place, epoch); its draws depend on (seed, epoch, place) alone."""
+class Decoded:
+    """The columns of examples by (id, place, epoch); draws depend on (seed, epoch, place) alone."""
 
     def __init__(
         self,
-        encoded: Encoded,
-        channels: int,
-        size: int | Callable[[int], int],
+        items: Encoded,
+        codec: Codec,
+        size: int | Callable[[int], int] | None,
         area: list[float] | None,
         flip: bool,
         seed: int,
     ) -> None:
-        self.encoded, self.channels, self.size, self.area, self.flip = encoded, channels, size, area, flip
-        self.seed = seed
+        self.items, self.codec, self.size, self.area, self.flip, self.seed = items, codec, size, area, flip, seed
 
-    def __getitem__(self, at: tuple[int, int, int]) -> np.ndarray:
+    def __getitem__(self, at: tuple[int, int, int]) -> Columns:
         i, place, epoch = at
-        image = self.encoded[i]
-        rng = stream(self.seed, "augment", epoch, place)
-        box = None if self.area is None else random_box(*size_of(image), self.area, rng)
+        if self.size is None and self.area is None and not self.flip:
+            return self.codec.decode(self.items[i])
         size = self.size(epoch) if callable(self.size) else self.size
-        pixels = decode(image, self.channels, size, box)
-        return pixels[:, ::-1] if self.flip and rng.random() < 0.5 else pixels
+        draw = Draw(stream(self.seed, "augment", epoch, place), size, self.area, self.flip)
+        return self.codec.decode(self.items[i], draw)

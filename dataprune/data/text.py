@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataprune.data.codecs import Codec, Columns, Inputs
 from dataprune.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
-    import torch
     from tokenizers import Tokenizer
 
 PADDING = ("[PAD]", "<pad>", "<|padding|>")  # how tokenizers that do not say it call the token that pads
@@ -20,11 +20,9 @@ HOW = "a tokenizer.json, the folder of a tokenizer, or a name in the local cache
 EXTRA = "no library for text: pip install 'dataprune[text]'"
 
 Item = tuple[str, ...]  # the fields of an example: one text, or two
-Columns = dict[str, np.ndarray]
-Inputs = dict[str, "torch.Tensor"]
 
 
-class Tokens:
+class Tokens(Codec):
     """The codec of text: of an example its first `length` tokens.
 
     tokenizer: path of a tokenizer.json, a tokenizer's folder, or a name in the local cache; nothing is downloaded. How
@@ -67,7 +65,7 @@ class Tokens:
             raise ConfigError("codec.length", self.length, expected)
         library.enable_truncation(self.length)
         types = 1 + max(library.encode("", "").type_ids, default=0)
-        found = {"vocabulary": library.get_vocab_size(), "padding": padding, "types": types, "tokenizer": digest}
+        found = {"tokenizer": digest, "vocabulary": library.get_vocab_size(), "padding": padding, "types": types}
         return library, found
 
     @property
@@ -87,12 +85,12 @@ class Tokens:
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Return kind, vocabulary, length, padding, types, and the hash of the tokenizer."""
-        return {"kind": "tokens", "length": self.length, **self._facts}
+        return {"kind": "tokens", **self._facts, "length": self.length}
 
     def decode(self, item: Item, draw: Any = None) -> Columns:
         """Return the columns of one text, or of a pair. Raises ConfigError if the tokenizer leaves nothing of it."""
         try:
-            found = self._read[0].encode(*item)
+            found = self._read[0].encode(item[0], item[1] if len(item) > 1 else None)
         except Exception as error:  # the library has no other kind
             raise ConfigError(
                 "codec.tokenizer", self.tokenizer, f"one that takes any text ({first_line(error)})"

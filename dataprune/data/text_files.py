@@ -99,7 +99,7 @@ def _split(files: list[tuple[Path, Columns]], columns: list[str], label: str, id
         texts += list(zip(*(values[column] for column in columns), strict=True))
         labels += _labels(file, values[label], ids)
         names += [f"{file.name}:{row}" for row in range(len(values[label]))]
-    return Split(texts, np.array(labels, np.int64), names)  # type: ignore[arg-type]
+    return Split(texts, np.array(labels, np.int64), names)
 
 
 def _check_text(file: Path, column: str, values: list[Any]) -> None:
@@ -136,5 +136,5 @@ def _carved(train: Split, count: int, seed: int) -> tuple[Split, Split]:
 
 
 def _part(split: Split, ids: np.ndarray) -> Split:
-    texts, names = list(split.images), split.names or []
+    texts, names = list(split.examples), split.names or []
     return Split([texts[i] for i in ids], split.labels[ids], [names[i] for i in ids])

@@ -1,9 +1,18 @@
 """Adversarial examples for source pretraining (DP4TL): each batch is replaced by a worst case nearby."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch.nn import functional as F
+
+
+def attack_images(
+    network: Callable[..., torch.Tensor], inputs: Mapping[str, torch.Tensor], y: torch.Tensor, **constants: Any
+) -> dict[str, torch.Tensor]:
+    """The inputs of a batch with `pgd` on their images; network(**inputs) -> logits, constants: as `pgd` takes them."""
+    moved = pgd(lambda image: network(**{**inputs, "image": image}), inputs["image"], y, **constants)
+    return {**inputs, "image": moved}
 
 
 def pgd(

@@ -1,6 +1,6 @@
 """The LightningModule: a network and how to fit it; everything that varies is passed in."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from dataprune.models.flops import Attack
-from dataprune.models.networks import Network
+from dataprune.models.networks import Network, laid_out
 from dataprune.models.tally import ATTACK, FORWARD, STEP, Tally
 
 
@@ -16,7 +16,7 @@ class Classifier(pl.LightningModule):
     """Fits `network` by cross entropy.
 
     optimizer: makes the optimiser from parameter groups. schedule(step, lr) -> learning rate used at that step;
-    momentum(step) -> momentum, if it moves too. attack(network, x, y) -> the images to train on instead.
+    momentum(step) -> momentum, if it moves too. attack(network, inputs, y) -> the inputs to train on instead.
     `logits` holds the detached logits of the latest training batch, for callbacks (returning them from the step would
     make Lightning copy them). Losses are summed on the device; nothing is logged or moved each step. `tally` counts the
     real examples of steps, attacks and clean passes.
@@ -109,11 +109,11 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Mean loss of the global batch (this process's part of it)."""
-        x = self._laid_out(batch["x"])
+        inputs: Mapping[str, torch.Tensor] = self._laid_out(batch["inputs"])
         if self.attack is not None:
-            x = self.attack(lambda moved: self._attacked(moved, batch["real"]), x, batch["y"])
-        self.tally.add(STEP, x, batch["real"])
-        logits = self.network(x)  # (b, classes)
+            inputs = self.attack(lambda **moved: self._attacked(moved, batch["real"]), inputs, batch["y"])
+        self.tally.add(STEP, inputs, batch["real"])
+        logits = self.network(**inputs)  # (b, classes)
         losses = F.cross_entropy(logits.float(), batch["y"], reduction="none", label_smoothing=self.smoothing)
         if batch["weight"] is not None:
             losses = losses * batch["weight"]
@@ -129,14 +129,14 @@ class Classifier(pl.LightningModule):
         self.eval()
         with torch.no_grad():
             for batch in batches:
-                self.tally.add(FORWARD, batch["x"], batch["real"])
-                yield batch, self.network(self._laid_out(batch["x"])).float()
+                self.tally.add(FORWARD, batch["inputs"], batch["real"])
+                yield batch, self.network(**self._laid_out(batch["inputs"])).float()
         self.train()
 
-    def _attacked(self, x: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
+    def _attacked(self, inputs: Mapping[str, torch.Tensor], real: torch.Tensor | None) -> torch.Tensor:
         """Logits for the attack, which goes backward through them."""
-        self.tally.add(ATTACK, x, real)
-        return self.network(x)
+        self.tally.add(ATTACK, inputs, real)
+        return self.network(**inputs)
 
-    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
-        return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
+    def _laid_out(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return laid_out(inputs, self.memory_format)

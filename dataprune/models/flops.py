@@ -6,7 +6,7 @@ torch's counter, whose formulas these are. None = unknown: what cannot be counte
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,51 +22,57 @@ HEAVY = {"attention", "bilinear", "cdist", "conv", "conv1d", "conv2d", "conv3d",
 HEAVY |= {"addbmm", "addmv", "addr", "ger", "gru", "linear", "lstm", "matmul", "mm", "mv", "rnn", "transformer"}
 HEAVY |= {"trilinear", "vdot"}  # words in names of operations that multiply more than element by element
 
-Attack = Callable[[Callable[[torch.Tensor], torch.Tensor], torch.Tensor, torch.Tensor], torch.Tensor]
+Inputs = Mapping[str, torch.Tensor]  # what a network is called with, by name
+Attack = Callable[[Callable[..., torch.Tensor], Inputs, torch.Tensor], Inputs]  # (network, inputs, y) -> inputs
 
 
-def forward_flops(network: nn.Module, x_shape: Sequence[int]) -> float | None:
+def forward_flops(network: nn.Module, example: Inputs) -> float | None:
     """Return the FLOPs of one example's forward pass in eval mode, or None where they cannot be counted.
 
-    x_shape: of one example, without the batch: (c, h, w) of an image, (d,) of features. The network is left as it is.
+    example: its inputs without the batch, of which shapes and dtypes count: image (c, h, w), features (d,). The network
+    is left as it is.
     """
 
-    def clean(network: nn.Module, x: torch.Tensor) -> None:
+    def clean(network: nn.Module, inputs: Inputs) -> None:
         with torch.no_grad():
-            network.eval()(x)
+            network.eval()(**inputs)
 
-    return _counted(network, x_shape, clean)
+    return _counted(network, example, clean)
 
 
-def step_flops(network: nn.Module, x_shape: Sequence[int], attack: Attack | None = None) -> float | None:
+def step_flops(network: nn.Module, example: Inputs, attack: Attack | None = None) -> float | None:
     """Return one example's share of the FLOPs of a training step, or None where they cannot be counted.
 
-    The step is the real one: in train mode, backward through what learns and no further, after attack(network, x, y)
-    if there is one. x_shape: as for `forward_flops`. The network is left as it is.
+    The step is the real one: in train mode, backward through what learns and no further, after
+    attack(network, inputs, y) if there is one. example: as for `forward_flops`. The network is left as it is.
     """
 
-    def step(network: nn.Module, x: torch.Tensor) -> None:
+    def step(network: nn.Module, inputs: Inputs) -> None:
         network.train()
-        y = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        y = torch.zeros(BATCH, dtype=torch.int64, device="meta")
         if attack is not None:
-            x = attack(lambda moved: network(moved.view_as(moved)), x, y)  # torch's counter wants no leaf as its input
-        F.cross_entropy(network(x), y).backward()
+            inputs = attack(lambda **moved: network(**_no_leaves(moved)), inputs, y)
+        F.cross_entropy(network(**inputs), y).backward()
 
-    return _counted(network, x_shape, step)
+    return _counted(network, example, step)
 
 
-def _counted(
-    network: nn.Module, x_shape: Sequence[int], run: Callable[[nn.Module, torch.Tensor], None]
-) -> float | None:
-    """FLOPs of run(network, x) by example, on a copy without values."""
+def _no_leaves(inputs: Inputs) -> Inputs:
+    """The same tensors as results of an operation: torch's counter wants no leaf as its input."""
+    return {name: value.view_as(value) for name, value in inputs.items()}
+
+
+def _counted(network: nn.Module, example: Inputs, run: Callable[[nn.Module, Inputs], None]) -> float | None:
+    """FLOPs of run(network, inputs) by example, on a copy without values."""
     watch = _Uncounted()
     try:
         # the caller may be in the middle of a clean pass; a network may draw from torch's global generator
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            network, x = _without_values(network), torch.empty(BATCH, *x_shape, device="meta")
+            network = _without_values(network)
+            inputs = {n: torch.empty(BATCH, *x.shape, dtype=x.dtype, device="meta") for n, x in example.items()}
             counter = FlopCounterMode(display=False, custom_mapping={CONVOLUTION_BACKWARD: _convolution_backward})
             with watch, counter:
-                run(network, x)
+                run(network, inputs)
     except Exception as error:  # whatever a user's network does that needs values; all mean that we cannot tell
         log.info("FLOPs of %s are unknown: %s", type(network).__name__, str(error).partition("\n")[0])
         return None

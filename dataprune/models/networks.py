@@ -1,10 +1,11 @@
-"""Networks: a backbone that turns images into feature vectors, and a linear head.
+"""Networks: a backbone that turns inputs into feature vectors, and a linear head.
 
-A backbone is any module with `num_features` that maps (b, c, h, w) to (b, num_features); any function of `in_channels`
-and constants that returns one can be a config's `model._target_`.
+A backbone is any module with `num_features` that maps the inputs of a batch to (b, num_features). Where they are one
+column (images: (b, c, h, w)) it gets it as its only argument, else by name. Any function of facts of the input
+(`in_channels` of images) and of constants that returns one can be a config's `model._target_`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,27 +13,38 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional as F
 
-from dataprune.callables import code_of, dotted_paths
+from dataprune.callables import codes_of, parameters
 from dataprune.errors import ConfigError
+
+FEATURES = "features"  # the input that the head takes as it is: vectors that the backbone has computed before
+
+# of an input -> parameter
+FACTS = {"channels": "in_channels"} | {name: name for name in ("vocabulary", "length", "padding", "types")}
 
 
 class Network(nn.Module):
-    """Backbone and head. `forward` gives logits (b, classes), `features` the vectors that the head sees (b, d)."""
+    """Backbone and head. `forward` gives logits (b, classes), `features` the vectors that the head sees (b, d).
 
-    def __init__(self, backbone: nn.Module, n_classes: int) -> None:
+    input: what the codec said of the data that it was built for; None = not known.
+    """
+
+    def __init__(self, backbone: nn.Module, n_classes: int, input: Mapping[str, Any] | None = None) -> None:
         super().__init__()
+        self.input = input
         self.backbone = backbone
         self.head = nn.Linear(backbone.num_features, n_classes)  # type: ignore[arg-type]
         self.frozen = False
         self.channels_last: bool | None = None  # memory layout that its recipe asks for; None = on GPUs only
 
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Float (b, d)."""
-        return self.backbone(x)
+    def features(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Float (b, d), from the inputs of a batch: image=(b, c, h, w)."""
+        if len(inputs) == 1:
+            return self.backbone(*inputs.values())
+        return self.backbone(**inputs)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Float logits (b, classes), from images (b, c, h, w) or from features (b, d) computed before."""
-        return self.head(x if x.ndim == 2 else self.features(x))
+    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Float logits (b, classes), from the inputs of a batch, or from features=(b, d) computed before."""
+        return self.head(inputs[FEATURES] if FEATURES in inputs else self.features(**inputs))
 
     def freeze_backbone(self) -> None:
         """Only the head learns; the backbone stays in eval mode (its batch-norm statistics too)."""
@@ -48,27 +60,36 @@ class Network(nn.Module):
         return self
 
 
-def build(model: dict[str, Any], in_channels: int, n_classes: int) -> Network:
-    """The network of a `model` config with fresh weights (drawn from torch's global generator)."""
-    backbone = instantiate(model, in_channels=in_channels)
+def laid_out(inputs: Mapping[str, torch.Tensor], layout: torch.memory_format) -> dict[str, torch.Tensor]:
+    """The inputs of a batch with those that have four axes (images) in this memory layout."""
+    return {name: x.contiguous(memory_format=layout) if x.ndim == 4 else x for name, x in inputs.items()}
+
+
+def build(model: dict[str, Any], input: Mapping[str, Any], n_classes: int) -> Network:
+    """The network of a `model` config with fresh weights (drawn from torch's global generator).
+
+    input: what a codec says of the data; the model's function gets those facts that it has parameters for.
+    Raises ConfigError if it wants one that these data have not, or gives a module of unknown width.
+    """
+    takes = parameters(model["_target_"])
+    facts = {FACTS[name]: value for name, value in input.items() if name in FACTS}
+    if missing := sorted(takes.required - model.keys() - facts.keys()):
+        expected = f"a network of {input['kind']}: this one wants {', '.join(missing)}, which they do not tell"
+        raise ConfigError("model._target_", model["_target_"], expected)
+    given = {name: facts[name] for name in takes.names if name in facts and name not in model}
+    backbone = instantiate(model, **given)
     if not hasattr(backbone, "num_features"):
         raise ConfigError("model._target_", model["_target_"], "a function whose module has the attribute num_features")
-    return Network(backbone, n_classes)
+    return Network(backbone, n_classes, input)
 
 
-def code_of_network(model: dict[str, Any]) -> dict[str, str]:
-    """Hashes of the user's code behind every callable that a `model` config names, nested ones too."""
-    found = {path: code_of(path) for path in dotted_paths(model)}
-    return {path: code for path, code in found.items() if code is not None}
-
-
-def describe(model: dict[str, Any], in_channels: int, n_classes: int) -> dict[str, Any]:
-    """What `network.json` says: how to build the network, and (a user's own) of which code."""
+def describe(model: dict[str, Any], input: Mapping[str, Any], n_classes: int) -> dict[str, Any]:
+    """What `network.json` says: how to build the network, for which input, and (a user's own) of which code."""
     return {
         "model": model,
-        "in_channels": in_channels,
+        "input": dict(input),
         "n_classes": n_classes,
-        "code": code_of_network(model),
+        "code": codes_of(model),
         "channels_last": None,
     }
 

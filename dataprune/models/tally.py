@@ -1,32 +1,37 @@
 """How many examples went through a network, and how: what a stage reports as its images and FLOPs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from dataprune.models.flops import Attack, forward_flops, step_flops
+from dataprune.models.networks import FEATURES
 
 # a clean pass; a training step; one pass of its attack; a gradient of each example (eval mode, no step)
 FORWARD, STEP, ATTACK, GRADIENT = "forward", "step", "attack", "gradient"
 
+Form = tuple[tuple[str, str, tuple[int, ...]], ...]  # of an example's inputs: name, dtype, shape
+
 
 class Tally:
-    """Counts examples by what was done with them and by their shape.
+    """Counts examples by what was done with them and by the form of their inputs.
 
     `add` counts on the device, without waiting for it; `settle` makes whole numbers of that, at the end of an epoch or
     a pass. What is not settled is lost with the process, as the epoch is that it belongs to.
     """
 
     def __init__(self) -> None:
-        self.here: dict[tuple[str, tuple[int, ...]], int | torch.Tensor] = {}
-        self.counts: dict[tuple[str, tuple[int, ...]], int] = {}
+        self.here: dict[tuple[str, Form], int | torch.Tensor] = {}
+        self.counts: dict[tuple[str, Form], int] = {}
 
-    def add(self, kind: str, x: torch.Tensor, real: torch.Tensor | None = None) -> None:
-        """Count the examples x (b, ...); real: bool (b,), False = only fills the batch up, None = all are real."""
-        key = kind, tuple(x.shape[1:])
-        self.here[key] = self.here.get(key, 0) + (len(x) if real is None else real.sum())
+    def add(self, kind: str, inputs: Mapping[str, torch.Tensor], real: torch.Tensor | None = None) -> None:
+        """Count the examples of a batch by its inputs, each (b, ...); real: bool (b,), False = only fills the batch up,
+        None = all are real."""
+        key = kind, form_of(inputs)
+        size = len(next(iter(inputs.values())))
+        self.here[key] = self.here.get(key, 0) + (size if real is None else real.sum())
 
     def settle(self, summed: Callable[[torch.Tensor], list[float]] = torch.Tensor.tolist) -> None:
         """Take over what was added since the last time. summed: gives the sums (k,) over all processes."""
@@ -38,13 +43,14 @@ class Tally:
         self.here = {}
 
     def state(self) -> list[list[Any]]:
-        """Return [kind, shape, examples] of all that is settled: plain values, for a checkpoint."""
-        return [[kind, list(shape), n] for (kind, shape), n in self.counts.items()]
+        """Return [kind, form, examples] of all that is settled: plain values, for a checkpoint."""
+        return [[k, [[name, d, list(shape)] for name, d, shape in form], n] for (k, form), n in self.counts.items()]
 
     def take_over(self, state: Sequence[Sequence[Any]]) -> None:
         """Add what `state` of another tally gave."""
-        for kind, shape, n in state:
-            self.counts[kind, tuple(shape)] = self.counts.get((kind, tuple(shape)), 0) + n
+        for kind, plain, n in state:
+            key = kind, tuple((name, dtype, tuple(shape)) for name, dtype, shape in plain)
+            self.counts[key] = self.counts.get(key, 0) + n
 
     @property
     def seen(self) -> int:
@@ -54,15 +60,27 @@ class Tally:
     def facts(self, network: nn.Module, attack: Attack | None = None) -> dict[str, Any]:
         """Return images_forward, images_backward and flops (float; None = unknown) of all that is settled.
 
-        Vectors (d,) go through the head alone: they cost FLOPs, but are no images.
+        Features go through the head alone: they cost FLOPs, but are no images.
         """
         images = {"images_forward": 0, "images_backward": 0}
         flops: float | None = 0.0
-        for (kind, shape), n in self.counts.items():
-            if len(shape) > 1:
+        for (kind, form), n in self.counts.items():
+            if FEATURES not in {name for name, _, _ in form}:
                 images["images_forward"] += n
                 images["images_backward"] += 0 if kind == FORWARD else n
             if kind != ATTACK:  # a step's FLOPs hold those of its attack
-                each = forward_flops(network, shape) if kind == FORWARD else step_flops(network, shape, attack)
+                example = _example(form)
+                each = forward_flops(network, example) if kind == FORWARD else step_flops(network, example, attack)
                 flops = None if flops is None or each is None else flops + n * each
         return images | {"flops": flops}
+
+
+def form_of(inputs: Mapping[str, torch.Tensor]) -> Form:
+    """Return name, dtype and shape without the batch of each input, sorted by name."""
+    return tuple((name, str(inputs[name].dtype), tuple(inputs[name].shape[1:])) for name in sorted(inputs))
+
+
+def _example(form: Form) -> dict[str, torch.Tensor]:
+    """The inputs of one example without values."""
+    dtypes = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+    return {name: torch.empty(shape, dtype=dtypes[dtype], device="meta") for name, dtype, shape in form}

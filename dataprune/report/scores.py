@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 
 from dataprune.report import figures
 from dataprune.report.page import Page
-from dataprune.report.selections import SHOWN, by_data, pictures, selections
+from dataprune.report.selections import SHOWN, by_data, selections, show_examples
 from dataprune.scores.dynamics import p_mean, variability
 from dataprune.store import Store
 
@@ -36,9 +36,9 @@ def show_scores(page: Page, store: Store, lines: pd.DataFrame) -> None:
         "Every example by the mean and the standard deviation of its true class's probability over the epochs "
         "(Swayamdipta et al. 2020): easy at the top, ambiguous in the arc, hard or mislabelled at the bottom left."
     )
-    if chosen and chosen[0].has_pictures:
+    if chosen:
         for title, order in (("hardest", mean), ("easiest", -mean), ("most uncertain", -spread)):
             ids = np.argsort(order, kind="stable")[:SHOWN]
             shown = spread if title == "most uncertain" else mean
             page.note(f"The {title}, with {'the deviation' if shown is spread else 'the mean'} of p(true class):")
-            page.figure(pictures(chosen[0].examples, ids, shown), title, bitmap=True)
+            show_examples(page, chosen[0].examples, ids, shown, title)

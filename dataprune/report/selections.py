@@ -44,11 +44,6 @@ class Selection:
         classes = subset.get("classes")
         return cls(line["label"], line["prune_ratio"], examples, kept, classes, scores, "combined" in keys)
 
-    @property
-    def has_pictures(self) -> bool:
-        """Whether pixels are at hand (storage=memory)."""
-        return self.examples.header["storage"] == "memory"
-
 
 def selections(store: Store, lines: pd.DataFrame) -> list[Selection]:
     """Return of every line that selects the first seed at its largest prune ratio, if the store still has it."""
@@ -111,13 +106,12 @@ def _show(page: Page, selection: Selection) -> None:
         page.note(f"Kept, {order}: " + " ".join(examples.classes[c] for c in selection.classes))
     elif scores is not None:
         page.figure(figures.histogram(scores, selection.kept, f"{label}: scores"), f"scores {label}")
-    if selection.has_pictures:
-        per_example = scores if selection.classes is None else None
-        for verb, ids in (("kept", np.flatnonzero(selection.kept)), ("pruned", np.flatnonzero(~selection.kept))):
-            if len(ids):
-                shown, how = _extremes(ids, per_example, verb)
-                page.note(f"{verb}, {how}:")
-                page.figure(pictures(examples, shown, per_example), f"{verb} {label}", bitmap=True)
+    per_example = scores if selection.classes is None else None
+    for verb, ids in (("kept", np.flatnonzero(selection.kept)), ("pruned", np.flatnonzero(~selection.kept))):
+        if len(ids):
+            shown, how = _extremes(ids, per_example, verb)
+            page.note(f"{verb}, {how}:")
+            show_examples(page, examples, shown, per_example, f"{verb} {label}")
 
 
 def _show_concentration(page: Page, label: str, counts: np.ndarray) -> None:
@@ -130,12 +124,22 @@ def _show_concentration(page: Page, label: str, counts: np.ndarray) -> None:
     page.table([f"{percent:.0f} %" for percent in found["percent"]], [("", shares)])
 
 
-def pictures(examples: Examples, ids: np.ndarray, scores: np.ndarray | None) -> figures.Figure:
-    """A montage of these examples: class below each, and the score if there is one an example."""
-    captions = [examples.classes[examples.labels[i]][:10] for i in ids]
-    if scores is not None:
-        captions = [f"{caption} {scores[i]:.3g}" for caption, i in zip(captions, ids, strict=True)]
-    return figures.montage(examples.images[ids], examples.header["maximum"], captions)
+def show_examples(page: Page, examples: Examples, ids: np.ndarray, scores: np.ndarray | None, name: str) -> None:
+    """Show these examples as their codec does, with class and score (if there is one an example): pictures in one
+    montage, texts a line each. Files that are gone or elsewhere now are said."""
+    try:
+        seen = [examples.codec.show(examples.items[i]) for i in ids]
+    except OSError as error:
+        page.note(f"They are not shown: {error}")
+        return
+    classes = [examples.classes[examples.labels[i]] for i in ids]
+    numbers = [""] * len(ids) if scores is None else [f"{scores[i]:.3g}" for i in ids]
+    if isinstance(seen[0], str):
+        rows = [("", cells) for cells in zip(seen, classes, numbers, strict=True)]
+        page.table(["text", "class", "" if scores is None else "score"], rows)
+        return
+    captions = [f"{class_name[:10]} {number}".strip() for class_name, number in zip(classes, numbers, strict=True)]
+    page.figure(figures.montage(np.stack(seen), examples.header["maximum"], captions), name, bitmap=True)
 
 
 def _extremes(ids: np.ndarray, scores: np.ndarray | None, verb: str) -> tuple[np.ndarray, str]:

@@ -5,8 +5,8 @@ every gradient by its batch size, so that the examples of a short last batch loo
 early epoch and average over runs (`aggregate`); the claim that the score works at initialisation did not reproduce.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,17 +42,17 @@ def grand_last_layer(probabilities: np.ndarray, features: np.ndarray, labels: np
 
 def grand(
     network: "torch.nn.Module",
-    images: "torch.Tensor | np.ndarray",
+    inputs: "torch.Tensor | np.ndarray | Mapping[str, torch.Tensor | np.ndarray]",
     labels: "torch.Tensor | np.ndarray",
     *,
     chunk: int = 16,
 ) -> np.ndarray:
     """Length of the gradient of the cross-entropy in all trainable parameters, one gradient an example.
 
-    network: images -> logits (m, c); it is scored in eval mode, on the device where its parameters lie, and left as
-    it was. images: (n, ...) and labels: integers (n,) below c, tensors or arrays, the deterministic view (the
-    reference of DP4TL scores train mode, random crops and batches of 4). chunk: examples at once; each holds a
-    gradient of the size of the network. Costs a forward and a backward pass an example.
+    network: inputs -> logits (m, c); it is scored in eval mode, on the device where its parameters lie, and left as
+    it was. inputs: (n, ...), its only argument, or several by name; labels: integers (n,) below c; tensors or arrays,
+    the deterministic view (the reference of DP4TL scores train mode, random crops and batches of 4). chunk: examples at
+    once; each holds a gradient of the size of the network. Costs a forward and a backward pass an example.
     Raises ConfigError when nothing is trainable or a gradient is not finite (with the first ids).
     """
     import torch
@@ -63,20 +63,20 @@ def grand(
         raise ConfigError("network", Shown("no parameter that requires a gradient"), "at least one")
     device = next(iter(trainable.values())).device
     targets = class_labels(
-        "labels", labels.numpy(force=True) if isinstance(labels, torch.Tensor) else labels, len(images)
+        "labels", labels.numpy(force=True) if isinstance(labels, torch.Tensor) else labels, _length(inputs)
     )
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         lengths = _gradient_lengths(network, trainable)
-        scores = np.empty(len(images), np.float32)
-        for start in range(0, len(images), chunk):
-            ids = slice(start, min(start + chunk, len(images)))
-            part = images[ids] if isinstance(images, torch.Tensor) else torch.from_numpy(np.array(images[ids]))
-            part = part.to(device)
+        scores = np.empty(len(targets), np.float32)
+        for start in range(0, len(targets), chunk):
+            ids = slice(start, min(start + chunk, len(targets)))
+            part = _part(inputs, ids, device)
             if start == 0:
                 with torch.no_grad():
-                    class_labels("labels", targets, n_classes=network(part[:1]).shape[1])
+                    first_logits = _called(network, _part(inputs, slice(0, 1), device))
+                class_labels("labels", targets, n_classes=first_logits.shape[1])
             scores[ids] = lengths(trainable, part, torch.from_numpy(targets[ids]).to(device)).numpy(force=True)
     finally:
         for module, mode in modes.items():
@@ -112,19 +112,40 @@ def aggregate(run_scores: np.ndarray) -> np.ndarray:
 def _gradient_lengths(
     network: "torch.nn.Module", trainable: "dict[str, torch.Tensor]"
 ) -> "Callable[..., torch.Tensor]":
-    """A function (trainable, images, labels) -> length of each example's gradient, float64 (m,)."""
+    """A function (trainable, inputs, labels) -> length of each example's gradient, float64 (m,)."""
     import torch
     from torch.func import functional_call, grad, vmap
 
     rest = {name: weight.detach() for name, weight in network.named_parameters() if name not in trainable}
     rest |= dict(network.named_buffers())
 
-    def loss(weights: "dict[str, torch.Tensor]", image: "torch.Tensor", label: "torch.Tensor") -> "torch.Tensor":
-        logits = functional_call(network, (weights, rest), (image[None],))
+    def loss(weights: "dict[str, torch.Tensor]", example: Any, label: "torch.Tensor") -> "torch.Tensor":
+        if isinstance(example, dict):
+            logits = functional_call(network, (weights, rest), (), {name: x[None] for name, x in example.items()})
+        else:
+            logits = functional_call(network, (weights, rest), (example[None],))
         return torch.nn.functional.cross_entropy(logits, label[None], reduction="sum")
 
-    def length(weights: "dict[str, torch.Tensor]", image: "torch.Tensor", label: "torch.Tensor") -> "torch.Tensor":
-        gradient = grad(loss)(weights, image, label)
+    def length(weights: "dict[str, torch.Tensor]", example: Any, label: "torch.Tensor") -> "torch.Tensor":
+        gradient = grad(loss)(weights, example, label)
         return torch.stack([part.double().square().sum() for part in gradient.values()]).sum().sqrt()
 
     return vmap(length, in_dims=(None, 0, 0))
+
+
+def _length(inputs: Any) -> int:
+    return len(next(iter(inputs.values()))) if isinstance(inputs, Mapping) else len(inputs)
+
+
+def _part(inputs: Any, ids: slice, device: "torch.device") -> Any:
+    """These examples on the device."""
+    import torch
+
+    if isinstance(inputs, Mapping):
+        return {name: _part(column, ids, device) for name, column in inputs.items()}
+    part = inputs[ids] if isinstance(inputs, torch.Tensor) else torch.from_numpy(np.array(inputs[ids]))
+    return part.to(device)
+
+
+def _called(network: "torch.nn.Module", inputs: Any) -> "torch.Tensor":
+    return network(**inputs) if isinstance(inputs, dict) else network(inputs)

@@ -25,12 +25,12 @@ PREFIXES = ("module.", "model.", "network.")  # of DataParallel, of Lightning mo
 def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Fit the checkpoint's tensors to the network, all of them, or raise a ConfigError that says which do not fit."""
     examples = Examples.of(inputs, "train")
-    channels, n_classes = examples.header["channels"], len(examples.classes)
-    network = build(config.model, channels, n_classes)
+    n_classes = len(examples.classes)
+    network = build(config.model, examples.input, n_classes)
     state = read_state(Path(config.checkpoint), f"{label}.checkpoint")
     network.load_state_dict(fitted(state, network, f"{label}.checkpoint"))
     torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
-    (work / "network.json").write_text(json.dumps(describe(config.model, channels, n_classes), indent=1))
+    (work / "network.json").write_text(json.dumps(describe(config.model, examples.input, n_classes), indent=1))
     elsewhere = told_of(config.checkpoint, f"{label}.checkpoint")
     parameters = sum(p.numel() for p in network.parameters())
     return {"parameters": parameters, "examples": len(examples), "images_seen": 0, "elsewhere": elsewhere}

@@ -1,92 +1,103 @@
-"""Stage decode: the pixels of an indexed data set, as networks see them.
+"""Stage decode: the examples of an indexed data set as columns, as networks see them.
 
-Input: `examples` (index). Files: header.json (size, channels, mean, std, shape of each split, storage) and, with
-storage=memory, <split>/images.npy: uint8 (n, h, w, c). Arrays that the index holds in the wanted form are not copied.
-With storage=files workers decode at every epoch; here only the form is laid down.
+Input: `examples` (index). Files: header.json (the codec with all its constants and the hash of its code; what a network
+must know of its inputs; storage) and, with storage=memory or a codec that decodes once, the columns of each split
+(data.columns). Arrays that the index holds in the wanted form are not copied. Else workers decode at every epoch; here
+only the form is laid down.
 """
 
 import json
+import logging
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dataprune.callables import codes_of
 from dataprune.config import DecodeConfig, RunConfig
+from dataprune.data.codecs import Codec, Columns, codec_of
+from dataprune.data.columns import Keeping
 from dataprune.data.examples import CHUNK, Examples
-from dataprune.data.images import decode
+from dataprune.data.images import Images
 from dataprune.errors import ConfigError, Shown
 from dataprune.progress import Bar
-from dataprune.store import create_array
 
 CONFIG = DecodeConfig
-IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # mean and std
+log = logging.getLogger(__name__)
+BROKEN = (OSError, SyntaxError, ValueError)  # what Pillow raises for a file that content=stat has not read
 
 
 def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
-    """Decode and measure; returns the number of channels. `label` is the config group (source or target)."""
-    label = label.replace("_pixels", "")
-    splits = json.loads((inputs["examples"] / "header.json").read_text())["splits"]
-    shapes = {}
-    for name in splits:
+    """Decode and measure; returns the input that a network gets. `label` is the config group (source or target)."""
+    key, codec = label.replace("_pixels", ""), codec_of(config.codec | config.places)
+    table = json.loads((inputs["examples"] / "header.json").read_text())
+    if codec.kind != table["kind"]:
+        expected = f"a codec of {table['kind']}s, which the reader gives; this one takes {codec.kind}s"
+        raise ConfigError(f"{key}.codec", config.codec["_target_"], expected)
+    forms = {}
+    for name in table["splits"]:
         examples = Examples(inputs["examples"], name, work)
-        write = _decoded if config.storage == "memory" else _described
-        shapes[name] = write(config, examples, work / name, label)
-    if len({tuple(shape) for shape in shapes.values()}) > 1:
-        expected = f"one size for all splits; they have {sorted(map(tuple, shapes.values()))}"
-        raise ConfigError(f"{label}.size", config.size, expected)
-    header: dict[str, Any] = {"storage": config.storage, "size": config.size, "channels": shapes["train"][-1]}
-    header["splits"] = {name: {"n": s["n"], "shape": shapes[name]} for name, s in splits.items()}
-    (work / "header.json").write_text(json.dumps(header))  # the statistics look at the pixels through it
-    header["mean"], header["std"] = _statistics(config, Examples(inputs["examples"], "train", work), label)
+        keep = _kept if config.storage == "memory" or codec.once else _described
+        forms[name] = keep(codec, examples, work / name, key)
+        if (said := codec.remark()) is not None:
+            log.info("%s %s", f"{key} {name}:", said)
+    shapes = {json.dumps({column: f["shape"] for column, f in form.items()}) for form in forms.values()}
+    if len(shapes) > 1:
+        expected = f"one size for all splits; they have {', '.join(sorted(shapes))}"
+        raise ConfigError(f"{key}.size", config.codec.get("size"), expected)
+    spec = config.codec | codec.measure(_train_columns(codec, Examples(inputs["examples"], "train", work), config, key))
+    form = forms["train"]
+    described = codec_of(spec).describe({"shapes": {name: column["shape"] for name, column in form.items()}})
+    header = {"storage": config.storage, "codec": spec, "code": codes_of(spec), "input": described, "columns": form}
     (work / "header.json").write_text(json.dumps(header, indent=1))
-    return {"channels": header["channels"], "shape": shapes["train"]}
+    return {"input": described}
 
 
-def _decoded(config: DecodeConfig, examples: Examples, folder: Path, label: str) -> list[int]:
-    """Decode a split into images.npy unless the index holds it in this form; returns the shape of one image."""
-    encoded, n = examples.encoded(), len(examples)
-    held = encoded.arrays()
-    if held is not None and _as_wanted(config, held.shape):
-        return list(held.shape[1:])
-    images: np.memmap | None = None
-    with Bar(f"decode {folder.name}", n) as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+def _kept(codec: Codec, examples: Examples, folder: Path, key: str) -> dict[str, Any]:
+    """Keep the columns of a split unless the index holds them in this form; returns the form of an example."""
+    held, n = examples.items.arrays(), len(examples)
+    if held is not None and _as_wanted(codec, held[0]):
+        return {"image": {"dtype": "uint8", "shape": list(held.shape[1:])}}
+    with Bar(f"decode {folder.name}", n) as bar, ThreadPoolExecutor(os.cpu_count()) as pool, Keeping(folder, n) as kept:
         for start in range(0, n, CHUNK):
             ids = range(start, min(start + CHUNK, n))
-            pixels = list(pool.map(lambda i: decode(encoded[i], config.channels, config.size), ids))
-            shapes = {p.shape for p in pixels} | ({images.shape[1:]} if images is not None else set())
-            if len(shapes) > 1:
-                expected = f"a side in pixels ({label}.size=64): the images differ, {sorted(shapes)[:3]}"
-                raise ConfigError(f"{label}.size", config.size, expected)
-            if images is None:
-                _fits_in_memory(n * pixels[0].size, f"{label}.storage")
-                folder.mkdir(exist_ok=True)
-                images = create_array(folder / "images.npy", np.uint8, (n, *pixels[0].shape))
-            images[start : start + len(pixels)] = pixels
-            bar.advance(len(pixels))
-    assert images is not None
-    images.flush()
-    return list(images.shape[1:])
+            columns = list(pool.map(lambda i: _decoded(codec, examples, i, key), ids))
+            if start == 0:
+                _fits_in_memory(n * sum(column.nbytes for column in columns[0].values()), f"{key}.storage")
+            try:
+                kept.add(columns)
+            except ValueError as error:
+                expected = f"a side in pixels ({key}.size=64): the examples differ, {error}"
+                raise ConfigError(f"{key}.size", None, expected) from None
+            bar.advance(len(columns))
+    return kept.form
 
 
-def _as_wanted(config: DecodeConfig, shape: tuple[int, ...]) -> bool:
-    """Whether arrays of this shape are what decoding them would give."""
-    fits = config.size is None or shape[1:3] == (config.size, config.size)
-    return fits and shape[3] in ((1, 3) if config.channels is None else (config.channels,))
+def _as_wanted(codec: Codec, held: np.ndarray) -> bool:
+    """Whether an array that a reader gave is what decoding it would give."""
+    return isinstance(codec, Images) and np.array_equal(codec.decode(held)["image"], held)
 
 
-def _described(config: DecodeConfig, examples: Examples, folder: Path, label: str) -> list[int]:
-    """The shape that a split's images will be decoded to, at every epoch anew."""
-    if config.size is None:
-        raise ConfigError(f"{label}.size", None, "a side in pixels: storage=files decodes to one size")
-    if examples.encoded().are_arrays:
-        raise ConfigError(f"{label}.storage", "files", "memory: the reader gives decoded images")
+def _decoded(codec: Codec, examples: Examples, i: int, key: str) -> Columns:
     try:
-        sample = decode(examples.encoded()[0], config.channels, config.size)
-    except (OSError, SyntaxError, ValueError) as error:  # content=stat reads nothing earlier
-        raise ConfigError(f"{label}.path", Shown(f"unreadable image {examples.names[0]}"), str(error)) from None
-    return [config.size, config.size, config.channels or sample.shape[-1]]
+        return codec.decode(examples.items[i])
+    except BROKEN as error:
+        if isinstance(error, ConfigError):
+            raise error.under(key) from None
+        raise ConfigError(f"{key}.path", Shown(f"unreadable {examples.names[i]}"), str(error)) from None
+
+
+def _described(codec: Codec, examples: Examples, folder: Path, key: str) -> dict[str, Any]:
+    """The form that a split's examples will be decoded to, at every epoch anew."""
+    if isinstance(codec, Images) and codec.size is None:
+        raise ConfigError(f"{key}.size", None, "a side in pixels: storage=files decodes to one size")
+    if examples.items.are_arrays:
+        raise ConfigError(f"{key}.storage", "files", "memory: the reader gives decoded images")
+    columns = _decoded(codec, examples, 0, key)
+    return {name: {"dtype": str(column.dtype), "shape": list(column.shape)} for name, column in columns.items()}
 
 
 def _fits_in_memory(size: int, key: str) -> None:
@@ -97,22 +108,15 @@ def _fits_in_memory(size: int, key: str) -> None:
         )
 
 
-def _statistics(config: DecodeConfig, examples: Examples, label: str) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of the train split (of pixel / 255), unless the config gives them."""
-    channels = examples.header["channels"]
-    if config.mean is not None and config.std is not None:
-        if len(config.mean) != channels or len(config.std) != channels:
-            raise ConfigError(f"{label}.mean", config.mean, f"{channels} numbers: one a channel, as in std")
-        return config.mean, config.std
-    if config.storage == "files":
-        return IMAGENET[0][:channels], IMAGENET[1][:channels]
-    images = examples.images
-    # exact counts of the 256 values: the same result whatever the chunks and the machine
-    counts = np.zeros((channels, 256), np.int64)
-    for i in range(0, len(images), CHUNK):
-        for c, count in enumerate(counts):
-            count += np.bincount(images[i : i + CHUNK, ..., c].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    mean = [float((n * values).sum() / n.sum()) for n in counts]
-    std = [float(np.sqrt((n * (values - m) ** 2).sum() / n.sum())) or 1.0 for n, m in zip(counts, mean, strict=True)]
-    return mean, std
+def _train_columns(codec: Codec, examples: Examples, config: DecodeConfig, key: str) -> Iterator[Columns]:
+    """The columns of the train split, of one example or of many at a time; nothing is read before the first is asked
+    for."""
+    if config.storage == "memory" and isinstance(codec, Images):
+        images = examples.column("image")
+        yield from ({"image": images[i : i + CHUNK]} for i in range(0, len(images), CHUNK))
+        return
+    with Bar("measure train", len(examples)) as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(examples), CHUNK):
+            ids = range(start, min(start + CHUNK, len(examples)))
+            yield from pool.map(lambda i: _decoded(codec, examples, i, key), ids)
+            bar.advance(len(ids))

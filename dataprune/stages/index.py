@@ -1,11 +1,12 @@
 """Stage index: read a data set once, check it, and write its example table.
 
 Input: none (the reader's files; `stamp` of them is in the recipe). Files: classes.json, header.json and for each split
-labels.npy, names.json and content.npy: a hash an example of its encoded bytes, or of the array where a reader gives
-none. These are what the data set is; size, channels, mean and std are the business of stage decode.
+labels.npy, names.json and content.npy: a hash an example of its encoded bytes, of the array where a reader gives none,
+or of a text. These are what the data set is; what networks see of it (its codec) is the business of stage decode.
 
-Images in files stay where they are (export/root.txt says where). Encoded bytes and arrays that a reader gives are kept
-in held/, which content.npy speaks for: it is checked for damage but does not count for the digest a second time.
+Images in files stay where they are (export/root.txt says where). Encoded bytes, arrays and texts that a reader gives
+are kept in held/, which content.npy speaks for: it is checked for damage but does not count for the digest a second
+time.
 """
 
 import json
@@ -21,8 +22,8 @@ from PIL import Image as Pillow
 
 from dataprune.config import IndexConfig, RunConfig
 from dataprune.data.content import HASH, Known, fingerprint_of, hashed, read
-from dataprune.data.examples import Dataset, Image, Split, chunks
-from dataprune.data.images import check_readable
+from dataprune.data.examples import Dataset, Item, Split, chunks, packed
+from dataprune.data.pixels import check_readable
 from dataprune.data.shares import same_share
 from dataprune.errors import ConfigError, Shown, first
 from dataprune.progress import Bar
@@ -37,6 +38,7 @@ def run(config: IndexConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     """Read, check and write; returns counts. `label` is the config group (source or target), for messages."""
     dataset = read(config, label)
     header: dict[str, Any] = {"maximum": dataset.maximum, "content": config.content, "splits": {}, "fingerprints": {}}
+    kinds: set[str] = set()
     for name, split in dataset.splits.items():
         folder = work / name
         folder.mkdir(exist_ok=True)
@@ -47,9 +49,13 @@ def run(config: IndexConfig, inputs: dict[str, Path], work: Path, run: RunConfig
         np.save(folder / "labels.npy", labels[kept])
         (folder / "names.json").write_text(json.dumps(table.names))
         content = table.write()
+        kinds |= table.kinds
         np.save(folder / "content.npy", content)
         header["splits"][name] = {"n": len(kept)}
         header["fingerprints"][name] = fingerprint_of(dataset.classes, labels[kept], content, config.content)
+    if len(kinds) > 1:
+        raise ConfigError(f"{label}.reader", Shown("images and texts"), "one kind of examples in all splits")
+    header["kind"] = kinds.pop()
     (work / "header.json").write_text(json.dumps(header, indent=1))
     (work / "classes.json").write_text(json.dumps(dataset.classes))
     facts = {"classes": len(dataset.classes), "fingerprints": header["fingerprints"]}
@@ -60,8 +66,8 @@ class Looked(NamedTuple):
     """What one look at an example's bytes gave."""
 
     digest: bytes  # of HASH bytes
-    image: bytes | np.ndarray | None  # to be held; None where it stays in its file
-    readable: bool
+    item: bytes | np.ndarray | None  # to be held; None where it stays in its file
+    readable: bool  # an image that can be decoded, a text with something in it
 
 
 class Table:
@@ -83,6 +89,7 @@ class Table:
         root = dataset.root or (Path(config.path) if config.path is not None else None)
         self.root = None if root is None else root.absolute()
         self.files: list[str] = []  # relative to the root, of images that stay where they are
+        self.kinds: set[str] = set()  # image, text
 
     def write(self) -> np.ndarray:
         """Look at every kept example and write what nobody else holds; returns the hashes, uint8 (n, HASH)."""
@@ -96,58 +103,66 @@ class Table:
         ):
             for start, chunk in chunks(self.split, self.kept):
                 looks = pool.map(
-                    lambda part: [self._look(image, name, known) for image, name in part], _parts(self._placed(chunk))
+                    lambda part: [self._look(item, name, known) for item, name in part], _parts(self._placed(chunk))
                 )
                 for i, one in enumerate(chain.from_iterable(looks), start):
                     content[i] = np.frombuffer(one.digest, np.uint8)
                     broken += [] if one.readable else [self.names[i]]
-                    if one.image is not None:
-                        held.add(one.image, self.names[i], self.label)
+                    if one.item is not None:
+                        held.add(one.item, self.names[i], self.label)
                 bar.advance(len(chunk))
         if broken:
-            count = f"{len(broken)} unreadable image{'s' if len(broken) > 1 else ''}"
+            what, wanted = (
+                ("empty text", "texts with something in them")
+                if "text" in self.kinds
+                else ("unreadable image", "images that can be decoded")
+            )
+            count = f"{len(broken)} {what}{'s' if len(broken) > 1 else ''}"
             where = Shown(f"{self.config.path!r} with {count} in {self.name} ({', '.join(broken[:5])})")
-            raise ConfigError(f"{self.label}.path", where, "images that can be decoded; remove or replace these")
+            raise ConfigError(f"{self.label}.path", where, f"{wanted}; remove or replace these")
         if self.files:
             known.write(self.folder / "export", self.root, self.name, self.files)
         return content
 
-    def _placed(self, chunk: list[Image]) -> list[tuple[Image, str]]:
-        """Each image with its name below the root if it is a file, noted in `files`.
+    def _placed(self, chunk: list[Item]) -> list[tuple[Item, str]]:
+        """Each example with its name below the root if it is a file, noted in `files`.
 
         Raises ConfigError for a file elsewhere, whose state the stamp of `path` would not tell.
         """
-        placed: list[tuple[Image, str]] = []
+        placed: list[tuple[Item, str]] = []
         above = f"{self.root}{os.sep}"
-        for image in chunk:
+        self.kinds |= {"text" if isinstance(item, tuple) else "image" for item in chunk}
+        for item in chunk:
             name = ""
-            if isinstance(image, Path):
-                whole = os.path.abspath(image)  # pathlib's own way costs ten times as much, a million times
+            if isinstance(item, Path):
+                whole = os.path.abspath(item)  # pathlib's own way costs ten times as much, a million times
                 if self.root is None or not whole.startswith(above):
                     where = f"files below {self.label}.path, whose state is watched (root={self.root})"
-                    raise ConfigError(f"{self.label}.path", str(image), where)
+                    raise ConfigError(f"{self.label}.path", str(item), where)
                 name = whole[len(above) :]
                 self.files.append(name)
-            placed.append((image, name))
+            placed.append((item, name))
         return placed
 
-    def _look(self, image: Image, name: str, known: Known) -> Looked:
-        if isinstance(image, np.ndarray):
-            return Looked(hashed(image), image, readable=True)
-        if isinstance(image, bytes):
-            return Looked(hashed(image), image, _readable(image))
+    def _look(self, item: Item, name: str, known: Known) -> Looked:
+        if isinstance(item, tuple):
+            return Looked(hashed(item), packed(item), readable=any(field.strip() for field in item))
+        if isinstance(item, np.ndarray):
+            return Looked(hashed(item), item, readable=True)
+        if isinstance(item, bytes):
+            return Looked(hashed(item), item, _readable(item))
         try:
             if self.config.content == "stat":
-                return Looked(known.by_size(image, name), None, readable=True)
-            if (digest := known.unchanged(image, name)) is not None:
+                return Looked(known.by_size(item, name), None, readable=True)
+            if (digest := known.unchanged(item, name)) is not None:
                 return Looked(digest, None, readable=True)
-            encoded = image.read_bytes()
+            encoded = item.read_bytes()
         except OSError:
             return Looked(bytes(HASH), None, readable=False)
         return Looked(hashed(encoded), None, _readable(encoded))
 
 
-def _parts(placed: list[tuple[Image, str]], size: int = 64) -> list[list[tuple[Image, str]]]:
+def _parts(placed: list[tuple[Item, str]], size: int = 64) -> list[list[tuple[Item, str]]]:
     """A chunk in parts, one a task: looking at one unchanged file takes less time than handing it to a thread."""
     return [placed[i : i + size] for i in range(0, len(placed), size)]
 
@@ -171,19 +186,19 @@ class _Held:
     def __enter__(self) -> "_Held":
         return self
 
-    def add(self, image: bytes | np.ndarray, name: str, label: str) -> None:
-        """Append one image; arrays and encoded bytes do not mix."""
+    def add(self, item: bytes | np.ndarray, name: str, label: str) -> None:
+        """Append one example; arrays and encoded bytes do not mix."""
         if self.blob is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.blob = open(self.folder / "encoded.bin", "wb")  # noqa: SIM115 - closed by __exit__
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3:
-                what = Shown(f"array of {image.dtype} {image.shape} for {name}")
+        if isinstance(item, np.ndarray):
+            if item.dtype != np.uint8 or item.ndim != 3:
+                what = Shown(f"array of {item.dtype} {item.shape} for {name}")
                 raise ConfigError(f"{label}.reader", what, "uint8 (height, width, channels)")
-            self.shapes.append(image.shape)
+            self.shapes.append(item.shape)
         elif self.shapes:
             raise ConfigError(f"{label}.reader", Shown(f"bytes for {name} after arrays"), "one kind of images")
-        self.blob.write(image if isinstance(image, bytes) else np.ascontiguousarray(image))
+        self.blob.write(item if isinstance(item, bytes) else np.ascontiguousarray(item))
         self.offsets.append(self.blob.tell())
 
     def __exit__(self, *error: object) -> None:
@@ -198,7 +213,7 @@ class _Held:
 def _checked_labels(split: Split, name: str, classes: list[str], config: IndexConfig, label: str) -> np.ndarray:
     labels = np.asarray(split.labels)
     if len(labels) == 0:
-        raise ConfigError(f"{label}.path", Shown(f"{config.path!r} without {name} images"), "at least one")
+        raise ConfigError(f"{label}.path", Shown(f"{config.path!r} without {name} examples"), "at least one")
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
         where = Shown(f"{config.path!r} with label {labels[wrong[0]]} at rows {first(wrong)} of {name}")
@@ -207,7 +222,7 @@ def _checked_labels(split: Split, name: str, classes: list[str], config: IndexCo
     if name == "train" and (counts == 0).any():
         empty = ", ".join([classes[c] for c in np.flatnonzero(counts == 0)][:5])
         raise ConfigError(
-            f"{label}.path", Shown(f"{config.path!r} without {name} images of {empty}"), "some of every class"
+            f"{label}.path", Shown(f"{config.path!r} without {name} examples of {empty}"), "some of every class"
         )
     return labels.astype(np.int64)
 
@@ -218,5 +233,5 @@ def _limited(labels: np.ndarray, limit: int | None, seed: int, key: str) -> np.n
         return np.arange(len(labels))
     n_classes = len(np.unique(labels))
     if limit < n_classes:
-        raise ConfigError(key, limit, f"{n_classes} or more: one image of each class")
+        raise ConfigError(key, limit, f"{n_classes} or more: one example of each class")
     return same_share(labels, limit, stream(seed, "limit", len(labels)))

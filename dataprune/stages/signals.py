@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dataprune.config import RunConfig, SignalsConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
-from dataprune.models.networks import Network
+from dataprune.models.networks import Network, laid_out
 from dataprune.models.tally import GRADIENT, Tally
 from dataprune.passes import clean_loader, device_of, load_network, outputs
 from dataprune.progress import track
@@ -55,8 +56,9 @@ def gradients(
     lengths = np.empty(len(examples), np.float32)
     loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
     for batch in track(loader, label, len(loader)):
-        lengths[batch["id"].numpy(force=True)] = grand(network, batch["x"].contiguous(), batch["y"])
-        tally.add(GRADIENT, batch["x"], batch["real"])
+        inputs = laid_out(batch["inputs"], torch.contiguous_format)
+        lengths[batch["id"].numpy(force=True)] = grand(network, inputs, batch["y"])
+        tally.add(GRADIENT, batch["inputs"], batch["real"])
     tally.settle()
     np.save(work / "grad_norm.npy", lengths)
     return {"grad_norm": list(lengths.shape), "images_seen": len(examples)} | tally.facts(network)

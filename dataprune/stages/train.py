@@ -24,16 +24,17 @@ from dataprune import progress
 from dataprune.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.examples import Examples
+from dataprune.data.images import Images
 from dataprune.data.loaders import Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
-from dataprune.models.adversarial import pgd
+from dataprune.models.adversarial import attack_images
 from dataprune.models.classifier import Classifier
 from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe
 from dataprune.models.schedules import resolution
 from dataprune.models.tally import Tally
-from dataprune.passes import check_channels, clean_loader, device_of, layout, load_network, loader_of, outputs
+from dataprune.passes import check_input, clean_loader, device_of, layout, load_network, loader_of, outputs
 from dataprune.processes import place
 from dataprune.recorder import Recorder
 from dataprune.selectors.budget import budget
@@ -92,6 +93,8 @@ class Training:
             rank=self.rank,
             world=self.world,
             fresh=None if fresh is None else budget(fresh, len(self.ids)),
+            lengths=self.examples.kept.lengths("input_ids") if config.buckets else None,
+            pool=config.buckets,
         )
         per_epoch = self.order.steps
         self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
@@ -112,11 +115,10 @@ class Training:
                 self.description["n_classes"] = n_classes
         else:
             assert config.model is not None
-            channels = self.examples.header["channels"]
-            network = build(config.model, channels, n_classes)
-            self.description = describe(config.model, channels, n_classes)
+            network = build(config.model, self.examples.input, n_classes)
+            self.description = describe(config.model, self.examples.input, n_classes)
         network.channels_last = self.description["channels_last"] = config.channels_last
-        check_channels(network, self.examples)
+        check_input(network, self.examples)
         if config.trainable == "head":
             network.freeze_backbone()
         return network.to(memory_format=layout(network, self.device))
@@ -148,8 +150,10 @@ class Training:
         adversarial = self.config.adversarial
         if adversarial.epsilon == 0:
             return None
-        mean, std = (torch.tensor(self.examples.header[name]) for name in ("mean", "std"))
-        return partial(pgd, epsilon=adversarial.epsilon, steps=adversarial.steps, mean=mean, std=std)
+        codec = self.examples.codec
+        assert isinstance(codec, Images)
+        mean, std = torch.tensor(codec.mean), torch.tensor(codec.std)
+        return partial(attack_images, epsilon=adversarial.epsilon, steps=adversarial.steps, mean=mean, std=std)
 
     def fit(self, module: Classifier) -> None:
         """Fit from the last checkpoint, if there is one, to the end."""

@@ -15,12 +15,12 @@ def test_every_digit_is_in_one_split():
     assert sorted(rows) == list(range(1797))
     bunch = load_digits()
     np.testing.assert_array_equal(np.concatenate([train.labels, test.labels]), bunch.target[rows])
-    np.testing.assert_array_equal(np.concatenate([train.images, test.images])[..., 0], bunch.images[rows])
+    np.testing.assert_array_equal(np.concatenate([train.examples, test.examples])[..., 0], bunch.images[rows])
 
 
 def test_pixels_are_counts_up_to_sixteen():
     data = read()
-    images = data.splits["test"].images
+    images = data.splits["test"].examples
     assert images.dtype == np.uint8
     assert images.shape[1:] == (8, 8, 1)
     assert data.maximum == images.max() == 16

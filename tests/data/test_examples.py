@@ -1,5 +1,6 @@
 """The example table as the index stage leaves it."""
 
+import json
 import pickle
 
 import numpy as np
@@ -22,7 +23,7 @@ def test_a_split_is_read_back_as_the_reader_gave_it(digits):
     from dataprune.data.digits import read
 
     there, examples = read(shots=3).splits["train"], digits["train"]
-    np.testing.assert_array_equal(examples.images, there.images)
+    np.testing.assert_array_equal(examples.column("image"), there.examples)
     np.testing.assert_array_equal(examples.labels, there.labels)
     assert examples.names == there.names
     assert len(examples) == 30
@@ -32,18 +33,18 @@ def test_a_split_is_read_back_as_the_reader_gave_it(digits):
 
 
 def test_pixels_stay_on_disk_until_they_are_asked_for(digits):
-    assert isinstance(digits["train"].images, np.memmap)
+    assert isinstance(digits["train"].column("image"), np.memmap)
 
 
 def test_the_header_has_what_a_loader_needs(digits):
     header = digits["train"].header
-    assert header["channels"] == 1
-    assert header["maximum"] == 16
-    assert header["storage"] == "memory"
-    assert header["splits"] == {"train": {"n": 30, "shape": [8, 8, 1]}, "test": {"n": 40, "shape": [8, 8, 1]}}
-    pixels = np.asarray(digits["train"].images, np.float64) / 255
-    np.testing.assert_allclose(header["mean"], pixels.mean())
-    np.testing.assert_allclose(header["std"], pixels.std())
+    assert header["input"] == {"kind": "image", "channels": 1, "height": 8, "width": 8}
+    assert (header["kind"], header["maximum"]) == ("image", 16)
+    assert header["splits"] == {"train": {"n": 30}, "test": {"n": 40}}
+    assert header["columns"] == {"image": {"dtype": "uint8", "shape": [8, 8, 1]}}
+    pixels = np.asarray(digits["train"].column("image"), np.float64) / 255
+    np.testing.assert_allclose(digits["train"].codec.mean, [pixels.mean()])
+    np.testing.assert_allclose(digits["train"].codec.std, [pixels.std()])
 
 
 def test_the_fingerprint_is_that_of_the_content(digits, tmp_path, dataset):
@@ -64,6 +65,7 @@ def test_encoded_images_travel_to_a_worker_without_their_bytes(tmp_path):
     blob = [b"first", b"", b"third" * 1000]
     (split / "encoded.bin").write_bytes(b"".join(blob))
     np.save(split / "offsets.npy", np.cumsum([0, *map(len, blob)]))
+    (tmp_path / "header.json").write_text(json.dumps({"kind": "image"}))
     encoded = Encoded(tmp_path, "train")
     sent = pickle.loads(pickle.dumps(encoded))
     assert len(pickle.dumps(encoded)) < 1000

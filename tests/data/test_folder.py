@@ -32,7 +32,7 @@ def test_classes_and_files_are_sorted(tree):
     assert data.splits["train"].names == ["train/cat/z.jpeg", "train/dog/a.PNG", "train/dog/b.png"]
     assert data.splits["train"].labels.tolist() == [0, 1, 1]
     assert data.splits["train"].labels.dtype == np.int64
-    assert [p.name for p in data.splits["train"].images] == ["z.jpeg", "a.PNG", "b.png"]
+    assert [p.name for p in data.splits["train"].examples] == ["z.jpeg", "a.PNG", "b.png"]
     assert data.splits["test"].labels.tolist() == [1], "a split has the classes of train"
     assert data.maximum == 255
 
@@ -77,7 +77,7 @@ def test_a_class_without_images_is_an_error(tree, tmp_path, dataset):
     path = tree("train/cat/1.png", "train/dog/", "test/cat/1.png")
     config = DataConfig("folder", {"_target_": "dataprune.data.folder.read"}, path)
     with pytest.raises(
-        ConfigError, match=r"^source\.path=.* without train images of dog: expected some of every class"
+        ConfigError, match=r"^source\.path=.* without train examples of dog: expected some of every class"
     ):
         dataset(config, tmp_path / "work")
 
@@ -88,10 +88,10 @@ def test_an_indexed_tree_gives_its_pictures_back(tree, tmp_path, dataset, storag
     config = DataConfig("folder", {"_target_": "dataprune.data.folder.read"}, path, size=2, storage=storage)
     data = dataset(config, tmp_path / "work")
     examples = data["train"]
-    counts = {"classes": 2, "channels": 1, "train": 2, "test": 1}
-    assert data.facts == counts | {"shape": [2, 2, 1], "fingerprints": examples.header["fingerprints"]}
+    counts = {"classes": 2, "train": 2, "test": 1, "fingerprints": examples.header["fingerprints"]}
+    assert data.facts == counts | {"input": {"kind": "image", "channels": 1, "height": 2, "width": 2}}
     if storage == "memory":
-        assert examples.images[:, 0, 0, 0].tolist() == [0, 1]
+        assert examples.column("image")[:, 0, 0, 0].tolist() == [0, 1]
     else:
-        assert examples.encoded()[1] == (tmp_path / "root" / "train" / "dog" / "2.png").read_bytes()
+        assert examples.items[1] == (tmp_path / "root" / "train" / "dog" / "2.png").read_bytes()
         assert not list((tmp_path / "work").glob("**/*.bin")), "the images stay where they are"

@@ -16,12 +16,12 @@ def test_sixty_two_classes_with_as_many_images_each(data):
     assert len(set(CHARACTERS)) == 62
     for split, each in (("train", 3), ("test", 1)):
         assert np.bincount(data.splits[split].labels).tolist() == [each] * 62
-        assert data.splits[split].images.shape == (62 * each, 8, 8, 1)
+        assert data.splits[split].examples.shape == (62 * each, 8, 8, 1)
         assert len(data.splits[split].names) == 62 * each
 
 
 def test_pixels_count_dark_dots_of_a_block(data):
-    images = np.concatenate([s.images for s in data.splits.values()])
+    images = np.concatenate([s.examples for s in data.splits.values()])
     assert images.dtype == np.uint8
     assert data.maximum == images.max() == 16
     assert images.min() == 0
@@ -31,8 +31,8 @@ def test_pixels_count_dark_dots_of_a_block(data):
 def test_a_seed_draws_the_same_glyphs_and_another_seed_others(data):
     again, other = read(3, 1, seed=4), read(3, 1, seed=5)
     for split in ("train", "test"):
-        np.testing.assert_array_equal(again.splits[split].images, data.splits[split].images)
-    assert not np.array_equal(other.splits["train"].images, data.splits["train"].images)
+        np.testing.assert_array_equal(again.splits[split].examples, data.splits[split].examples)
+    assert not np.array_equal(other.splits["train"].examples, data.splits["train"].examples)
 
 
 def test_names_tell_character_and_font(data):
@@ -43,8 +43,8 @@ def test_names_tell_character_and_font(data):
 
 
 def test_train_and_test_are_drawn_apart(data):
-    train = {image.tobytes() for image in data.splits["train"].images}
-    shared = sum(image.tobytes() in train for image in data.splits["test"].images)
+    train = {image.tobytes() for image in data.splits["train"].examples}
+    shared = sum(image.tobytes() in train for image in data.splits["test"].examples)
     assert shared <= 3, "a letter as plain as l may come out twice"
 
 

@@ -1,130 +1,91 @@
-"""From an encoded image to pixels."""
-
-import io
+"""The codec of images, and what a data set's values become for a codec."""
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
 
-from dataprune.data.images import centre, decode, random_box, size_of
+from dataprune.config import DataConfig
+from dataprune.data.codecs import Codec, codec_of, decoding, disagreement
+from dataprune.data.images import Images
+from dataprune.errors import ConfigError
+
+IMAGES = "dataprune.data.images.Images"
+RNG = np.random.default_rng(0)
 
 
-def encoded(picture, kind="PNG", **words):
-    file = io.BytesIO()
-    picture.save(file, kind, **words)
-    return file.getvalue()
+def data(**values):
+    return DataConfig("d", {"_target_": "r"}, **values)
 
 
-def picture(width=6, height=4, mode="RGB"):
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).convert(mode)
+class Plain(Codec):
+    """A user's codec, which takes one constant."""
+
+    def __init__(self, size=1):
+        raise AssertionError("a check builds no codec of a user's")
+
+
+def test_a_batch_is_the_normalised_form_of_its_pixels():
+    codec = Images(mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
+    pixels = RNG.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    inputs = codec.collate([codec.decode(image) for image in pixels])
+    assert inputs.keys() == {"image"}
+    assert (inputs["image"].shape, inputs["image"].dtype) == ((4, 3, 5, 6), torch.float32)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (codec.mean, codec.std))
+    expected = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+    torch.testing.assert_close(inputs["image"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_it_says_what_a_network_must_know_and_makes_such_examples_up():
+    codec = Images()
+    told = codec.describe({"shapes": {"image": [5, 6, 3]}})
+    assert told == {"kind": "image", "channels": 3, "height": 5, "width": 6}
+    assert codec.blank(told, 2)["image"].shape == (2, 3, 5, 6)
+
+
+def test_it_shows_the_pixels_of_a_clean_pass():
+    picture = RNG.integers(0, 256, (8, 8, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(Images(size=4).show(picture), Images(size=4).decode(picture)["image"])
+
+
+def test_mean_and_deviation_are_those_of_all_pixels_however_they_come():
+    pixels = RNG.integers(0, 256, (7, 5, 5, 3), dtype=np.uint8)
+    at_once = Images().measure([{"image": pixels}])
+    assert Images().measure([{"image": image} for image in pixels]) == at_once
+    np.testing.assert_allclose(at_once["mean"], (pixels / 255).mean((0, 1, 2)))
+    np.testing.assert_allclose(at_once["std"], (pixels / 255).std((0, 1, 2)))
+
+
+def test_what_is_given_is_not_measured():
+    assert Images(mean=[0.5], std=[0.5]).measure(None) == {}
 
 
 @pytest.mark.parametrize(
-    ("mode", "channels", "expected"),
+    ("values", "text"),
     [
-        *[("RGB", None, 3), ("L", None, 1), ("P", None, 3), ("RGBA", None, 3), ("1", None, 3), ("LA", None, 3)],
-        *[("RGB", 1, 1), ("L", 3, 3), ("P", 1, 1), ("CMYK", 3, 3)],
+        ({"channels": 2}, r"^source\.channels=2: expected 1 \(grey\), 3 \(RGB\) or null"),
+        ({"mean": [0.5]}, r"^source\.std=None: expected both mean and std, or neither"),
+        ({"mean": [0.5], "std": [0.1, 0.2]}, r"^source\.mean=\[0\.5\]: expected one number a channel"),
+        ({"mean": [0.5], "std": [0.1], "channels": 3}, r"^source\.mean=\[0\.5\]: expected one number a channel"),
+        ({"mean": [0.5], "std": [0.0]}, r"^source\.std=\[0\.0\]: expected numbers above 0"),
+        ({"size": 8, "codec": {"_target_": IMAGES, "size": 4}}, r"^source\.size=8: expected null: source\.codec\.size"),
+        ({"codec": {"_target_": IMAGES, "side": 4}}, r"^source\.codec\.side=4: expected one of the constants"),
+        ({"mean": [1.0], "std": [1.0], "codec": {"_target_": f"{__name__}.Plain"}}, r"^source\.mean=.*takes no mean"),
     ],
 )
-def test_channels(mode, channels, expected):
-    kind = "TIFF" if mode == "CMYK" else "PNG"
-    there = picture(mode=mode)
-    pixels = decode(encoded(there, kind), channels, None)
-    assert pixels.shape == (4, 6, expected)
-    assert pixels.dtype == np.uint8
-    wanted = np.asarray(there.convert({1: "L", 3: "RGB"}[expected]))
-    np.testing.assert_array_equal(pixels.squeeze(), wanted)
+def test_values_that_the_codec_does_not_take_are_refused(values, text):
+    with pytest.raises(ConfigError, match=text):
+        decoding(data(**values), "source")
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_every_form_of_an_image_is_taken(tmp_path, mode):
-    there = picture(mode=mode)
-    there.save(tmp_path / "x.png")
-    pixels = np.asarray(there)
-    forms = [encoded(there), tmp_path / "x.png", pixels] + ([pixels[..., None]] if mode == "L" else [])
-    for image in forms:
-        np.testing.assert_array_equal(decode(image, None, None).squeeze(), pixels)
+def test_values_of_a_data_set_are_constants_of_its_codec():
+    config = decoding(data(size=8, channels=1), "source")
+    assert config.codec == {"_target_": IMAGES, "size": 8, "channels": 1}
+    assert codec_of(config.codec).size == 8
+    assert decoding(data(size=8, codec={"_target_": f"{__name__}.Plain"}), "source").codec["size"] == 8
 
 
-def test_a_size_cuts_the_centred_square():
-    there = picture(8, 4)
-    np.testing.assert_array_equal(decode(encoded(there), None, 4), np.asarray(there)[:, 2:6])
-
-
-@pytest.mark.parametrize("size", [2, 8])
-def test_cutting_and_resizing_is_that_of_resize_and_centre_crop(size):
-    there = picture(8, 4)
-    whole = np.asarray(there.resize((2 * size, size), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(decode(encoded(there), None, size), whole[:, size // 2 : size // 2 + size])
-
-
-def test_making_smaller_averages_over_the_pixels_it_covers():
-    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
-    got = decode(encoded(Image.fromarray(stripes)), None, 8)
-    assert np.abs(got.astype(int) - 127).max() < 8, "picking single pixels would give black or white"
-
-
-def test_a_picture_of_the_right_size_is_not_touched():
-    there = picture(5, 5)
-    np.testing.assert_array_equal(decode(encoded(there), 3, 5), np.asarray(there))
-
-
-def test_a_box_is_cut_out():
-    there = picture(8, 8)
-    np.testing.assert_array_equal(decode(encoded(there), 3, 4, (1, 2, 5, 6)), np.asarray(there)[2:6, 1:5])
-
-
-def test_a_large_jpeg_decoded_at_a_smaller_scale_looks_the_same():
-    """Waves of three pixels in the result: a scale too small would lose them."""
-    waves = np.tile(127 + 100 * np.sin(np.arange(192) * 2 * np.pi / 16), (128, 1)).astype(np.uint8)
-    jpeg, png = (encoded(Image.fromarray(waves), kind) for kind in ("JPEG", "PNG"))
-    assert np.abs(decode(jpeg, 3, 24).astype(int) - decode(png, 3, 24)).max() <= 12
-
-
-def test_a_rotation_tag_is_ignored():
-    there = picture(6, 4)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to view
-    turned = encoded(there, exif=exif)
-    assert Image.open(io.BytesIO(turned)).getexif()[0x0112] == 6
-    np.testing.assert_array_equal(decode(turned, 3, None), np.asarray(there))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_broken_file_raises_oserror(tmp_path, kind):
-    whole = encoded(picture(64, 64), kind)
-    for broken in (whole[: len(whole) // 2], b"no image", b""):
-        with pytest.raises(OSError, match=r".+"):
-            decode(broken, 3, None)
-    with pytest.raises(FileNotFoundError):
-        decode(tmp_path / "no.png", 3, None)
-
-
-def test_size_is_read_from_the_header_alone():
-    whole = encoded(picture(64, 48))
-    assert size_of(whole[:100]) == (64, 48)
-
-
-def test_the_centred_square():
-    assert centre(6, 4) == (1, 0, 5, 4)
-    assert centre(4, 7) == (0, 1.5, 4, 5.5)
-
-
-def test_a_random_box_keeps_area_and_aspect_in_their_ranges():
-    rng = np.random.default_rng(0)
-    boxes = np.array([random_box(100, 80, [0.25, 0.5], rng) for _ in range(300)])
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    assert (boxes[:, :2] >= 0).all()
-    assert (boxes[:, 2] <= 100).all()
-    assert (boxes[:, 3] <= 80).all()
-    share, aspect = width * height / 8000, width / height
-    assert 0.24 < share.min() < 0.27
-    assert 0.48 < share.max() < 0.51
-    assert 0.73 < aspect.min() < 0.80
-    assert 1.25 < aspect.max() < 1.36
-    assert len(np.unique(boxes[:, 0])) > 20
-
-
-def test_where_no_box_fits_it_is_the_centred_square():
-    assert random_box(1000, 10, [1, 1], np.random.default_rng(0)) == centre(1000, 10)
+def test_sizes_may_differ_for_one_network_and_nothing_else():
+    one = {"kind": "image", "channels": 3, "height": 8, "width": 8}
+    assert disagreement(one, one | {"height": 9}) is None
+    assert disagreement(one, one | {"channels": 1}) == "channels"
+    assert disagreement(one, {"kind": "tokens", "vocabulary": 9}) == "channels"

@@ -32,7 +32,7 @@ def tables(tmp_path_factory, dataset):
     made = {}
     for storage in ("memory", "files"):
         reader = {"_target_": "dataprune.data.folder.read"}
-        config = DataConfig("x", reader, str(root), 8, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4], storage=storage)
+        config = DataConfig("x", reader, str(root), size=8, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4], storage=storage)
         made[storage] = dataset(config, tmp_path_factory.mktemp(storage))["train"]
     return made
 
@@ -45,7 +45,9 @@ def same(a, b):
     """Whether two batches are equal in every part."""
     assert a.keys() == b.keys()
     for key in a:
-        if isinstance(a[key], torch.Tensor):
+        if isinstance(a[key], dict):
+            same(a[key], b[key])
+        elif isinstance(a[key], torch.Tensor):
             torch.testing.assert_close(a[key], b[key], rtol=0, atol=0)
         else:
             assert a[key] == b[key], key
@@ -58,8 +60,8 @@ def test_a_batch_has_its_parts(tables):
     assert len(loader) == len(batches) == 3
     np.testing.assert_array_equal(torch.cat([b["id"] for b in batches]), order(seed=3).epoch(2))
     for b in batches:
-        assert b.keys() == {"x", "y", "id", "real", "weight", "scale"}
-        assert (b["x"].dtype, b["x"].shape[1:]) == (torch.float32, (3, 8, 8))
+        assert b.keys() == {"inputs", "y", "id", "real", "weight", "scale"}
+        assert (b["inputs"]["image"].dtype, b["inputs"]["image"].shape[1:]) == (torch.float32, (3, 8, 8))
         assert b["y"].dtype == b["id"].dtype == torch.int64
         np.testing.assert_array_equal(b["y"], tables["memory"].labels[b["id"]])
         assert b["real"] is None
@@ -69,9 +71,9 @@ def test_a_batch_has_its_parts(tables):
 
 def test_pixels_are_normalised_by_the_header(tables):
     b = next(iter(MemoryLoader(tables["memory"], order(shuffle=False))))
-    pixels = torch.from_numpy(tables["memory"].images[:4] / np.float32(255)).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(tables["memory"].column("image")[:4] / np.float32(255)).permute(0, 3, 1, 2)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]))
-    torch.testing.assert_close(b["x"], (pixels - mean) / std, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(b["inputs"]["image"], (pixels - mean) / std, rtol=1e-5, atol=1e-6)
 
 
 def test_memory_and_files_give_the_same_clean_pass(tables):
@@ -94,7 +96,7 @@ def test_workers_change_nothing(tables):
         batches = list(alone)
         for a, b in zip(batches, helped, strict=True):
             same(a, b)
-        seen.append(torch.cat([b["x"] for b in batches]).sum().item())
+        seen.append(torch.cat([b["inputs"]["image"] for b in batches]).sum().item())
     assert len(set(seen)) == 3
 
 
@@ -121,7 +123,7 @@ def test_augmentation_is_drawn_by_seed_and_epoch(tables, storage):
         else:
             loader = FileLoader(tables["files"], as_given, size=8, area=[0.3, 1.0], flip=True)
         loader.set_epoch(epoch)
-        return torch.cat([b["x"] for b in loader])
+        return torch.cat([b["inputs"]["image"] for b in loader])
 
     once = pixels(0, 1)
     assert torch.equal(pixels(0, 1), once)
@@ -134,13 +136,13 @@ def test_memory_augments_by_place_in_the_epoch(tables):
     loader.set_epoch(5)
     examples, draws = tables["memory"], Draws.of_epoch(N, 1, True, 4, 5)
     ids = order(seed=4).epoch(5)
-    expected = batch(np.asarray(examples.images), ids, draws, np.arange(N), loader.table)
-    assert torch.equal(torch.cat([b["x"] for b in loader]), expected)
+    expected = batch(np.asarray(examples.column("image")), ids, draws, np.arange(N), loader.table)
+    assert torch.equal(torch.cat([b["inputs"]["image"] for b in loader]), expected)
 
 
 def test_a_mirrored_file_is_its_picture_mirrored(tables):
     plain, flipped = (FileLoader(tables["files"], order(N, shuffle=False), size=8, flip=f) for f in (False, True))
-    a, b = next(iter(plain))["x"], next(iter(flipped))["x"]
+    a, b = next(iter(plain))["inputs"]["image"], next(iter(flipped))["inputs"]["image"]
     mirrored = [torch.equal(y, x.flip(2)) for x, y in zip(a, b, strict=True)]
     assert all(m or torch.equal(x, y) for m, x, y in zip(mirrored, a, b, strict=True))
     assert 0 < sum(mirrored) < N
@@ -162,8 +164,8 @@ def test_vectors_are_given_by_id(tables):
     loader = VectorLoader(tables["memory"], order(seed=2), vectors, weights=weights)
     images = MemoryLoader(tables["memory"], order(seed=2), weights=weights)
     for a, b in zip(loader, images, strict=True):
-        assert torch.equal(a["x"], vectors[a["id"]])
-        same(a | {"x": None}, b | {"x": None})
+        assert torch.equal(a["inputs"]["features"], vectors[a["id"]])
+        same(a | {"inputs": {}}, b | {"inputs": {}})
 
 
 def test_reflection_needs_a_picture_larger_than_the_padding(tables):
@@ -183,7 +185,7 @@ def test_the_processes_mean_is_that_of_the_global_batch(tables, world, weighted)
     network = torch.nn.Linear(3 * 64, 2)
 
     def losses(b):
-        each = F.cross_entropy(network(b["x"].flatten(1)), b["y"], reduction="none")
+        each = F.cross_entropy(network(b["inputs"]["image"].flatten(1)), b["y"], reduction="none")
         return each if b["weight"] is None else each * b["weight"]
 
     def gradient(loss):

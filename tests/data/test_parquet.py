@@ -41,8 +41,8 @@ def folder(tmp_path):
 def test_plain_bytes_have_rows_for_names(folder):
     write(folder / "train.parquet", [1, 0, 1], images=[png(7), png(8), png(9)])
     train = read(str(folder)).splits["train"]
-    assert list(train.images) == [png(7), png(8), png(9)]
-    assert list(train.images) == [png(7), png(8), png(9)], "it can be read again"
+    assert list(train.examples) == [png(7), png(8), png(9)]
+    assert list(train.examples) == [png(7), png(8), png(9)], "it can be read again"
     assert train.labels.tolist() == [1, 0, 1]
     assert train.labels.dtype == np.int64
     assert train.names == ["train.parquet:0", "train.parquet:1", "train.parquet:2"]
@@ -52,14 +52,14 @@ def test_a_struct_gives_bytes_and_names(folder):
     images = [{"bytes": png(7), "path": "a.png"}, {"bytes": png(8), "path": None}]
     write(folder / "train.parquet", [0, 1], images=images, kind=STRUCT)
     train = read(str(folder)).splits["train"]
-    assert list(train.images) == [png(7), png(8)]
+    assert list(train.examples) == [png(7), png(8)]
     assert train.names == ["a.png", "train.parquet:1"]
 
 
 def test_a_struct_of_bytes_alone_is_taken(folder):
     write(folder / "train.parquet", [0], images=[{"bytes": png(7)}], kind=pa.struct([("bytes", pa.binary())]))
     train = read(str(folder)).splits["train"]
-    assert (list(train.images), train.names) == ([png(7)], ["train.parquet:0"])
+    assert (list(train.examples), train.names) == ([png(7)], ["train.parquet:0"])
 
 
 def test_shards_are_read_in_the_order_of_their_names(folder):
@@ -67,7 +67,7 @@ def test_shards_are_read_in_the_order_of_their_names(folder):
         name = f"train-0000{shard}-of-00003.parquet"
         write(folder / name, [shard, shard], images=[png(value), png(value + 1)])
     train = read(str(folder)).splits["train"]
-    assert list(train.images) == [png(v) for v in (10, 11, 20, 21, 30, 31)]
+    assert list(train.examples) == [png(v) for v in (10, 11, 20, 21, 30, 31)]
     assert train.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert train.names[2] == "train-00001-of-00003.parquet:0"
 
@@ -165,6 +165,6 @@ def test_an_indexed_file_gives_its_pictures_back(folder, tmp_path, dataset, stor
     config = DataConfig("parquet", reader, str(folder), size=2, storage=storage)
     examples = dataset(config, tmp_path / "work")["train"]
     if storage == "memory":
-        assert examples.images[:, 1, 1, 0].tolist() == [7, 8, 9]
+        assert examples.column("image")[:, 1, 1, 0].tolist() == [7, 8, 9]
     else:
-        assert [examples.encoded()[i] for i in (2, 0)] == [png(9), png(7)]
+        assert [examples.items[i] for i in (2, 0)] == [png(9), png(7)]

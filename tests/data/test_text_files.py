@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 def texts(split):
-    return list(split.images)
+    return list(split.examples)
 
 
 def refused(folder, message, **options):

@@ -15,7 +15,9 @@ from typing import Any
 
 import dataprune.data
 from dataprune.data.examples import Dataset
-from dataprune.models import networks, schedules
+from dataprune.data.images import Images
+from dataprune.data.text import Tokens
+from dataprune.models import networks, schedules, text
 from dataprune.models.adversarial import pgd
 from dataprune.scores.gradients import grand
 from tests.golden import pinned
@@ -33,8 +35,9 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
     """Our functions that a dear stage calls with what a config says of them, or with nothing said."""
     called = {
         "index": readers(),
-        "adopt": public(networks),  # builds the network
-        "train": [*public(networks), *public(schedules), pgd],
+        "decode": [Images, Tokens],
+        "adopt": [*public(networks), *public(text)],  # builds the network
+        "train": [*public(networks), *public(text), *public(schedules), pgd],
         "signals": [grand],
     }
     return called.get(stage, [])

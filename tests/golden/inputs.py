@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dataprune.config import DataConfig, RunConfig
+from dataprune.data.codecs import decoding
 from dataprune.data.examples import Dataset, Split
 from dataprune.models.networks import build, describe
 from dataprune.stages import decode, index
@@ -53,7 +54,7 @@ def pictures(root: Path, side: int, per_class: int, channels: int = 3, start: in
 def indexed(folder: Path, data: DataConfig) -> dict[str, Path]:
     """Index and decode a data set below `folder`; returns the inputs `examples` and `pixels` of the stages after."""
     inputs: dict[str, Path] = {}
-    for role, stage, config in (("examples", index, data.table), ("pixels", decode, data.pixels)):
+    for role, stage, config in (("examples", index, data.table), ("pixels", decode, decoding(data, "source"))):
         work = folder / "work" / role
         work.mkdir(parents=True)
         stage.run(config, dict(inputs), work, RUN, "source")
@@ -93,9 +94,10 @@ def weights(shapes: dict[str, torch.Size], start: int = 0) -> dict[str, torch.Te
 def model(folder: Path, start: int = 0, channels: int = 3) -> Path:
     """A finished model by formula, as stage train leaves it."""
     folder.mkdir()
-    network = build(CNN, channels, len(CLASSES))
+    input = {"kind": "image", "channels": channels, "height": 8, "width": 8}
+    network = build(CNN, input, len(CLASSES))
     torch.save(weights({k: v.shape for k, v in network.state_dict().items()}, start), folder / "model.pt")
-    (folder / "network.json").write_text(json.dumps(describe(CNN, channels, len(CLASSES))))
+    (folder / "network.json").write_text(json.dumps(describe(CNN, input, len(CLASSES))))
     return folder
 
 

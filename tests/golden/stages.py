@@ -97,13 +97,13 @@ def of_decode(folder: Path) -> Found:
     for name, data in sets.items():
         inputs = indexed(folder / name, data)
         header = json.loads((inputs["pixels"] / "header.json").read_text())
-        exact |= {f"{name}.{key}": header[key] for key in ("storage", "size", "channels", "splits")}
+        exact |= {f"{name}.{key}": header[key] for key in ("storage", "input", "columns")}
         measured = 3 * LEVEL if name == "jpeg" else 1e-7  # exact counts of levels, eight digits pinned
-        near |= {f"{name}.{key}": Near(np.array(header[key]), measured) for key in ("mean", "std")}
+        near |= {f"{name}.{key}": Near(np.array(header["codec"][key]), measured) for key in ("mean", "std")}
         if header["storage"] == "files":
             continue
-        for split in header["splits"]:
-            found = np.array(Examples.of(inputs, split).images)
+        for split in Examples.of(inputs, "train").splits:
+            found = np.array(Examples.of(inputs, split).column("image"))
             if name == "jpeg":
                 near[f"{name}.{split}"] = Near(found / 255, LEVEL, mean=True)
             else:
@@ -199,7 +199,7 @@ def _trained(
     exact[f"{name}.ids"] = [batch["id"].tolist() for batch in seen]
     if name != "probe":
         # crops and flips: the levels that the network saw, before normalisation
-        exact[f"{name}.pixels"] = [_levels(batch["x"], examples.header) for batch in seen]
+        exact[f"{name}.pixels"] = [_levels(batch["inputs"]["image"], examples.header["codec"]) for batch in seen]
     near[f"{name}.scale"] = Near(np.array([batch["scale"] for batch in seen]), FLOATS)
     if seen[0]["weight"] is not None:
         near[f"{name}.weight"] = Near(torch.cat([batch["weight"] for batch in seen]).numpy(), FLOATS)
@@ -215,9 +215,9 @@ def _trained(
     _recorded(name, work, exact, near)
 
 
-def _levels(x: torch.Tensor, header: dict[str, Any]) -> str:
+def _levels(x: torch.Tensor, codec: dict[str, Any]) -> str:
     """A hash of the levels 0 to 255 in normalised images (b, c, h, w)."""
-    mean, std = (np.array(header[key])[:, None, None] for key in ("mean", "std"))
+    mean, std = (np.array(codec[key])[:, None, None] for key in ("mean", "std"))
     return _hash(np.rint((x.numpy().astype(np.float64) * std + mean) * 255).astype(np.uint8))
 
 

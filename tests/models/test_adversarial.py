@@ -2,19 +2,21 @@
 
 import torch
 
-from dataprune.models.adversarial import pgd
+from dataprune.models.adversarial import attack_images
 from dataprune.models.networks import build
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
 EPSILON = 8 / 255
+RGB = {"kind": "image", "channels": 3}
 
 
 def attacked(epsilon=EPSILON, steps=3):
     torch.manual_seed(0)
-    network = build({"_target_": "dataprune.models.networks.cnn", "width": 8, "norm": "group"}, 3, 10)
+    network = build({"_target_": "dataprune.models.networks.cnn", "width": 8, "norm": "group"}, RGB, 10)
     pixels, y = torch.rand(16, 3, 8, 8), torch.randint(0, 10, (16,))
     x = (pixels - MEAN.view(1, 3, 1, 1)) / STD.view(1, 3, 1, 1)
-    moved = pgd(network, x, y, epsilon=epsilon, steps=steps, mean=MEAN, std=STD)
+    inputs = attack_images(network, {"image": x}, y, epsilon=epsilon, steps=steps, mean=MEAN, std=STD)
+    moved = inputs["image"]
     return network, pixels, moved * STD.view(1, 3, 1, 1) + MEAN.view(1, 3, 1, 1), x, moved, y
 
 
@@ -28,7 +30,7 @@ def test_the_change_is_within_epsilon_and_the_pixels_within_zero_and_one():
 def test_the_loss_rises():
     network, _, _, x, moved, y = attacked()
     loss = torch.nn.functional.cross_entropy
-    assert loss(network(moved), y) > loss(network(x), y)
+    assert loss(network(image=moved), y) > loss(network(image=x), y)
 
 
 def test_no_gradient_is_left_behind():

@@ -14,13 +14,15 @@ from dataprune.callbacks import SeedEpochs
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import MemoryLoader
 from dataprune.data.order import Order
-from dataprune.models.adversarial import pgd
+from dataprune.models.adversarial import attack_images
 from dataprune.models.classifier import Classifier
 from dataprune.models.networks import Network, cnn
 from dataprune.models.tally import ATTACK, STEP
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's about workers and log intervals
 N, CLASSES = 20, 3
+IMAGE = (("image", "torch.float32", (1, 8, 8)),)  # as the tally names such inputs
+CODEC = {"_target_": "dataprune.data.images.Images", "mean": [0.5], "std": [0.25]}
 STEPS = 4 * 3  # of four epochs with batches of eight
 
 
@@ -29,8 +31,8 @@ def examples(tmp_path):
     """Twenty random grey pictures of three classes, as index and decode leave them (here together)."""
     rng = np.random.default_rng(0)
     (tmp_path / "train").mkdir()
-    (tmp_path / "header.json").write_text(json.dumps({"mean": [0.5], "std": [0.25], "storage": "memory"}))
-    np.save(tmp_path / "train" / "images.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
+    (tmp_path / "header.json").write_text(json.dumps({"storage": "memory", "codec": CODEC}))
+    np.save(tmp_path / "train" / "image.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
     np.save(tmp_path / "train" / "labels.npy", rng.integers(0, CLASSES, N))
     return Examples(tmp_path, "train", tmp_path)
 
@@ -144,7 +146,7 @@ def test_by_default_everything_decays():
 def batch_of(n=4, **words):
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(n, 1, 8, 8, generator=generator), torch.arange(n) % CLASSES
-    return {"x": x, "y": y, "id": torch.arange(n), "real": None, "weight": None, "scale": 1 / n} | words
+    return {"inputs": {"image": x}, "y": y, "id": torch.arange(n), "real": None, "weight": None, "scale": 1 / n} | words
 
 
 def loss_of(module, batch):
@@ -157,9 +159,9 @@ def loss_of(module, batch):
 def test_the_loss_is_the_mean_cross_entropy(smoothing):
     module, batch = classifier(smoothing=smoothing), batch_of()
     loss = loss_of(module, batch)
-    expected = F.cross_entropy(module.network(batch["x"]), batch["y"], label_smoothing=smoothing)
+    expected = F.cross_entropy(module.network(**batch["inputs"]), batch["y"], label_smoothing=smoothing)
     torch.testing.assert_close(loss, expected)
-    assert torch.equal(module.logits, module.network(batch["x"]))
+    assert torch.equal(module.logits, module.network(**batch["inputs"]))
     assert not module.logits.requires_grad
 
 
@@ -168,7 +170,7 @@ def test_weights_and_scale_multiply_the_losses():
     weight, scale = torch.tensor([0.0, 1.0, 2.0, 0.5]), 0.25
     loss = loss_of(module, batch_of(weight=weight, scale=scale))
     batch = batch_of()
-    each = F.cross_entropy(module.network(batch["x"]), batch["y"], reduction="none")
+    each = F.cross_entropy(module.network(**batch["inputs"]), batch["y"], reduction="none")
     torch.testing.assert_close(loss, (each * weight).sum() * scale)
 
 
@@ -185,11 +187,11 @@ def test_sums_count_real_examples_alone():
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_an_attack_counts_its_own_passes_over_the_real_examples(steps):
-    attack = partial(pgd, epsilon=0.1, steps=steps, mean=torch.zeros(1), std=torch.ones(1))
+    attack = partial(attack_images, epsilon=0.1, steps=steps, mean=torch.zeros(1), std=torch.ones(1))
     module, real = classifier(attack=attack), torch.tensor([True, True, False, True])
     loss_of(module, batch_of(real=real, weight=real.float()))
     module.tally.settle()
-    assert module.tally.counts == {(STEP, (1, 8, 8)): 3, (ATTACK, (1, 8, 8)): 3 * steps}
+    assert module.tally.counts == {(STEP, IMAGE): 3, (ATTACK, IMAGE): 3 * steps}
     facts = module.tally.facts(module.network, attack)
     assert (facts["images_forward"], facts["images_backward"]) == (3 + 3 * steps, 3 + 3 * steps)
 
@@ -281,7 +283,7 @@ def test_a_clean_pass_is_in_eval_mode_and_training_goes_on_after_it():
     assert module.network.backbone.training
     assert torch.equal(weights_of(module), before), "no statistics are touched"
     module.eval()
-    assert torch.equal(got, module.network(batch_of()["x"]))
+    assert torch.equal(got, module.network(**batch_of()["inputs"]))
 
 
 def test_a_clean_pass_leaves_a_frozen_backbone_in_eval_mode():
@@ -296,5 +298,5 @@ def test_a_clean_pass_leaves_a_frozen_backbone_in_eval_mode():
 def test_a_clean_pass_takes_features_instead_of_images():
     module = classifier()
     features = torch.randn(4, 8)
-    (got,) = [logits for _, logits in module.clean_pass([batch_of(x=features)])]
+    (got,) = [logits for _, logits in module.clean_pass([batch_of(inputs={"features": features})])]
     assert torch.equal(got, module.network.head(features))

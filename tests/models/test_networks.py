@@ -10,6 +10,11 @@ from dataprune.models.networks import Network, build, cnn, resnet, timm, torchvi
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 
+def image(channels, side=8):
+    """What the codec of images says."""
+    return {"kind": "image", "channels": channels, "height": side, "width": side}
+
+
 def checked(backbone, channels, size):
     """The backbone in eval mode, after a look at what it gives for two images."""
     with torch.no_grad():
@@ -44,7 +49,7 @@ def test_resnet(blocks, factor):
 
 
 def test_resnet_by_default_is_the_one_of_the_cifar_papers():
-    network = build({"_target_": "dataprune.models.networks.resnet"}, 3, 10)
+    network = build({"_target_": "dataprune.models.networks.resnet"}, image(3), 10)
     assert sum(p.numel() for p in network.parameters()) == 11_173_962
 
 
@@ -90,7 +95,7 @@ def test_build_draws_weights_from_torch_s_generator():
     made = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        made.append(torch.cat([p.flatten() for p in build(spec, 1, 3).parameters()]))
+        made.append(torch.cat([p.flatten() for p in build(spec, image(1), 3).parameters()]))
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
 
@@ -98,17 +103,17 @@ def test_build_draws_weights_from_torch_s_generator():
 def test_a_module_that_does_not_tell_its_width_is_refused():
     expected = r"^model\._target_='torch\.nn\.Conv2d': expected a function whose module has the attribute num_features"
     with pytest.raises(ConfigError, match=expected):
-        build({"_target_": "torch.nn.Conv2d", "out_channels": 2, "kernel_size": 1}, 1, 3)
+        build({"_target_": "torch.nn.Conv2d", "out_channels": 2, "kernel_size": 1}, image(1), 3)
 
 
 def test_logits_are_the_head_of_the_features():
-    network = build({"_target_": "dataprune.models.networks.cnn", "width": 2}, 1, 3).eval()
+    network = build({"_target_": "dataprune.models.networks.cnn", "width": 2}, image(1), 3).eval()
     x = torch.randn(4, 1, 8, 8)
-    features = network.features(x)
+    features = network.features(image=x)
     assert features.shape == (4, 8)
-    assert network(x).shape == (4, 3)
-    assert torch.equal(network(x), network.head(features))
-    assert torch.equal(network(features), network(x)), "features computed before may be given instead of images"
+    assert network(image=x).shape == (4, 3)
+    assert torch.equal(network(image=x), network.head(features))
+    assert torch.equal(network(features=features), network(image=x))
 
 
 def test_a_frozen_backbone_stays_in_eval_mode_and_only_the_head_learns():
@@ -120,7 +125,7 @@ def test_a_frozen_backbone_stays_in_eval_mode_and_only_the_head_learns():
         network.train()
         assert network.head.training
         assert not any(m.training for m in network.backbone.modules())
-        network(torch.randn(4, 1, 8, 8)).sum().backward()
+        network(image=torch.randn(4, 1, 8, 8)).sum().backward()
     assert all(torch.equal(v, before[k]) for k, v in network.backbone.state_dict().items()), "statistics too"
     assert [n for n, p in network.named_parameters() if p.grad is not None] == ["head.weight", "head.bias"]
 

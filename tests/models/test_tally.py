@@ -5,15 +5,27 @@ import torch
 
 from dataprune.models.flops import forward_flops, step_flops
 from dataprune.models.networks import Network, cnn
-from dataprune.models.tally import ATTACK, FORWARD, GRADIENT, STEP, Tally
+from dataprune.models.tally import ATTACK, FORWARD, GRADIENT, STEP, Tally, form_of
 
 SMALL, LARGE = (1, 8, 8), (1, 16, 16)
+
+
+def images(n, shape):
+    return {"image" if len(shape) == 3 else "features": torch.empty(n, *shape)}
+
+
+def example(shape):
+    return {name: column[0] for name, column in images(1, shape).items()}
+
+
+def form(shape):
+    return form_of(images(1, shape))
 
 
 def tally_of(*added):
     tally = Tally()
     for kind, n, shape in added:
-        tally.add(kind, torch.empty(n, *shape))
+        tally.add(kind, images(n, shape))
     tally.settle()
     return tally
 
@@ -32,20 +44,20 @@ def test_each_kind_goes_its_ways(network, kind, forward, backward, seen):
     facts = tally.facts(network)
     assert (facts["images_forward"], facts["images_backward"], tally.seen) == (forward, backward, seen)
     expected = {FORWARD: forward_flops, STEP: step_flops, GRADIENT: step_flops, ATTACK: lambda *_: 0}[kind]
-    assert facts["flops"] == 7 * expected(network, SMALL)
+    assert facts["flops"] == 7 * expected(network, example(SMALL))
 
 
 def test_fillers_are_not_counted():
     tally = Tally()
-    tally.add(STEP, torch.empty(3, *SMALL), torch.tensor([True, False, True]))
-    tally.add(STEP, torch.empty(3, *SMALL))
+    tally.add(STEP, images(3, SMALL), torch.tensor([True, False, True]))
+    tally.add(STEP, images(3, SMALL))
     tally.settle()
     assert tally.seen == 5
 
 
 def test_images_of_another_size_take_other_flops(network):
     facts = tally_of((STEP, 2, SMALL), (STEP, 3, LARGE)).facts(network)
-    assert facts["flops"] == 2 * step_flops(network, SMALL) + 3 * step_flops(network, LARGE)
+    assert facts["flops"] == 2 * step_flops(network, example(SMALL)) + 3 * step_flops(network, example(LARGE))
     assert facts["images_forward"] == 5
 
 
@@ -56,7 +68,7 @@ def test_vectors_take_flops_and_are_no_images(network):
     assert facts == {
         "images_forward": 10,
         "images_backward": 0,
-        "flops": 10 * forward_flops(network, SMALL) + 40 * 2 * head,
+        "flops": 10 * forward_flops(network, example(SMALL)) + 40 * 2 * head,
     }
 
 
@@ -72,11 +84,11 @@ def test_nothing_takes_nothing(network):
 def test_processes_are_summed_when_it_is_settled_and_not_twice():
     tally = Tally()
     for _ in range(2):
-        tally.add(STEP, torch.empty(3, *SMALL))
-        tally.add(FORWARD, torch.empty(5, *SMALL))
+        tally.add(STEP, images(3, SMALL))
+        tally.add(FORWARD, images(5, SMALL))
         tally.settle(lambda sums: (2 * sums).tolist())
     tally.settle(lambda sums: pytest.fail("there is nothing new"))
-    assert tally.counts == {(STEP, SMALL): 12, (FORWARD, SMALL): 20}
+    assert tally.counts == {(STEP, form(SMALL)): 12, (FORWARD, form(SMALL)): 20}
 
 
 def test_its_state_is_plain_and_adds_up(tmp_path):
@@ -84,10 +96,10 @@ def test_its_state_is_plain_and_adds_up(tmp_path):
     torch.save(first.state(), tmp_path / "state.pt")
     second = tally_of((STEP, 1, SMALL))
     second.take_over(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert second.counts == {(STEP, SMALL): 4, (FORWARD, LARGE): 2}
+    assert second.counts == {(STEP, form(SMALL)): 4, (FORWARD, form(LARGE)): 2}
 
 
 def test_what_is_not_settled_is_in_no_checkpoint():
     tally = tally_of((STEP, 3, SMALL))
-    tally.add(STEP, torch.empty(9, *SMALL))
-    assert tally.state() == [[STEP, list(SMALL), 3]]
+    tally.add(STEP, images(9, SMALL))
+    assert tally.state() == [[STEP, [["image", "torch.float32", list(SMALL)]], 3]]

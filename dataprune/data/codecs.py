@@ -1,0 +1,116 @@
+"""What a codec is: it makes columns of an example as its reader gave it, and inputs of a network of many of these.
+
+A codec stands in a config by `_target_` (`source.codec`), with its constants. It is a small object that worker
+processes get a copy of. The one of images is `dataprune.data.images.Images`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hydra.utils import get_method
+
+from dataprune.callables import check_target
+from dataprune.config import DataConfig, DecodeConfig
+from dataprune.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+Columns = dict[str, np.ndarray]  # of one example, by name
+Inputs = dict[str, "torch.Tensor"]  # of a batch, by name: what a network is called with
+# fields of DataConfig that are handed to a codec which takes them
+HANDED = ("size", "channels", "mean", "std")
+SIZES = {"height", "width"}  # facts of an input in which two data sets may differ for one network
+
+
+class Codec:
+    """The codec to derive from: `decode`, `collate`, `describe`, `blank` and `show` are its own, the rest may stay."""
+
+    kind = "image"  # of the examples that it takes, as the index says: image | text
+    once = False  # whether stage decode keeps the columns whatever the loader: of what is dear to decode and small
+
+    def decode(self, item: Any, draw: Any = None) -> Columns:
+        """Return the columns of one example; `draw` holds the random numbers of a training image (images only)."""
+        raise NotImplementedError
+
+    def collate(self, examples: Sequence[Columns]) -> Inputs:
+        """Return the inputs of a batch, each tensor with the batch as its first axis."""
+        raise NotImplementedError
+
+    def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a network must know: `kind` and plain values. `header`: `shapes` of an example's columns."""
+        raise NotImplementedError
+
+    def blank(self, input: Mapping[str, Any], n: int) -> Inputs:
+        """Return the inputs of n made-up examples without content, of the kind and sizes that `describe` tells."""
+        raise NotImplementedError
+
+    def show(self, item: Any) -> np.ndarray | str:
+        """Return what a person looks at: pixels uint8 (h, w, c), or a line of text."""
+        raise NotImplementedError
+
+    def measure(self, examples: Iterable[Columns]) -> dict[str, Any]:
+        """Return the constants that only the train split tells, from its columns; those that are given are not asked
+        of it."""
+        return {}
+
+    def contents(self) -> dict[str, str]:
+        """Return a hash of what lies behind each constant that is a place (a path, a name in a cache): it is that which
+        counts, wherever it lies."""
+        return {}
+
+    def remark(self) -> str | None:
+        """Return what the log should say of the examples that were decoded since the last remark."""
+        return None
+
+    def stack(self, examples: Sequence[Columns]) -> Inputs:
+        """Return a batch as it travels from a worker process; `finish` makes its inputs of it."""
+        return self.collate(examples)
+
+    def finish(self, stacked: Inputs, device: "torch.device") -> Inputs:
+        """Return the inputs of a stacked batch, on the device."""
+        return {name: column.to(device, non_blocking=True) for name, column in stacked.items()}
+
+
+def decoding(data: DataConfig, key: str) -> DecodeConfig:
+    """Return the config of stage decode for a data set: its codec with all constants that the data set states.
+
+    Raises ConfigError for a value that the codec does not take, or one that it finds wrong itself; `key`: of the data
+    set. A codec of a user's is not built for that.
+    """
+    takes = check_target(data.codec, f"{key}.codec")
+    spec = dict(data.codec)
+    for name in HANDED:
+        value = getattr(data, name)
+        if value is None:
+            continue
+        if name in data.codec:
+            raise ConfigError(f"{key}.{name}", value, f"null: {key}.codec.{name} says it already")
+        if not (takes.open or name in takes.names):
+            raise ConfigError(f"{key}.{name}", value, f"null: the codec {data.codec['_target_']} takes no {name}")
+        spec[name] = value
+    if spec["_target_"].startswith("dataprune."):
+        try:
+            codec_of(spec)
+        except ConfigError as error:
+            raise error.under(key) from None
+    return DecodeConfig(spec, data.storage)
+
+
+def placed(config: DecodeConfig) -> DecodeConfig:
+    """Return the config with the constants of the codec that are places apart, and hashes of their content instead."""
+    contents = codec_of(config.codec).contents()
+    places = {name: config.codec[name] for name in contents}
+    return replace(config, codec=config.codec | contents, places=places)
+
+
+def codec_of(spec: Mapping[str, Any]) -> Codec:
+    """Return the codec that a spec (`_target_` and constants) describes."""
+    return get_method(spec["_target_"])(**{name: value for name, value in spec.items() if name != "_target_"})
+
+
+def disagreement(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Return the first fact in which two inputs differ so that no network takes both; None = one may take both."""
+    return next((name for name in [*one, *other] if name not in SIZES and one.get(name) != other.get(name)), None)
