@@ -22,7 +22,6 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from timing import copy_rate, growth, machine, measure
 
-from dataprune.blocks import in_blocks
 from dataprune.scores.dynamics import (
     area_under_margin,
     dual,
@@ -35,7 +34,12 @@ from dataprune.scores.dynamics import (
 )
 
 QUANTITIES = {"p_true": np.float32, "margin": np.float32, "correct": np.bool_, "error": np.float32}
-TOGETHER = {"uncertainty": dynamic_uncertainty, "aum": area_under_margin, "forgetting": forgetting, "el2n": el2n}
+FOUR = {
+    "uncertainty": (dynamic_uncertainty, "p_true"),
+    "aum": (area_under_margin, "margin"),
+    "forgetting": (forgetting, "correct"),
+    "el2n": (el2n, "error"),
+}
 
 
 def logits_of(n: int, epochs: int, start: float = -4) -> Iterator[np.ndarray]:
@@ -104,8 +108,7 @@ def verdicts(files: dict[str, np.ndarray]) -> dict[str, str]:
         "forgetting": np.where(right.any(0), falls, len(right)),
         "el2n": part["error"][:10].sum(0, dtype=np.float64),
     }
-    ours = in_blocks(TOGETHER, part)
-    off = {name: np.abs(ours[name] - slow[name]).max() for name in slow}
+    off = {name: np.abs(score(part[key]) - slow[name]).max() for name, (score, key) in FOUR.items()}
     return {name: f"{'ok' if gap < 1e-5 else 'WRONG'}, off by {gap:.0e}" for name, gap in off.items()}
 
 
@@ -127,8 +130,6 @@ def scores(folder: Path, n: int, epochs: int) -> None:
     line("forgetting", n, lambda: forgetting(correct), size["correct"], rate, found["forgetting"])
     line("el2n", n, lambda: el2n(error), first_rows, rate, found["el2n"])
     line("eva", n, lambda: eva(error, early=(0, 10), late=late), 2 * first_rows, rate)
-    needed = size["p_true"] + size["margin"] + size["correct"] + first_rows
-    line("the four, in_blocks", n, lambda: in_blocks(TOGETHER, files), needed, rate)
     sizes = [n // 64, n // 8, n]
     took = [
         line("dynamic_uncertainty", m, partial(dynamic_uncertainty, p[:, :m]), p[:, :m].nbytes, rate) for m in sizes

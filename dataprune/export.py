@@ -10,19 +10,17 @@ method differ (another surrogate, other constants) all of them end in the first 
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
-from dataprune.store import Store, load
+from dataprune.store import Store, load, whole_file
 
 ROLES = ("scores", "cut")  # in a row's keys: what the method ranks by, and what it cuts by
 DIGITS = 6  # of a result's key, where names alone do not tell
@@ -87,12 +85,11 @@ def write(output: Path, table: Table, about: dict[str, Any]) -> None:
     from pyarrow import csv, parquet
 
     content = pa.table(table)
-    part = output.with_name(f".{output.name}.{uuid4().hex}")
-    if output.suffix == ".parquet":
-        parquet.write_table(content.replace_schema_metadata({"dataprune": json.dumps(about)}), part)
-    else:
-        csv.write_csv(content, part)
-    os.replace(part, output)
+    with whole_file(output) as file:
+        if output.suffix == ".parquet":
+            parquet.write_table(content.replace_schema_metadata({"dataprune": json.dumps(about)}), file)
+        else:
+            csv.write_csv(content, file)
 
 
 def _rows(store: Path, where: Sequence[str]) -> list[dict[str, Any]]:

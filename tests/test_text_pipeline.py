@@ -8,13 +8,13 @@ from dataprune.errors import ConfigError
 from tests.made_up_text import tokenizer, write
 
 pytest.importorskip("transformers", reason="the extra `text` is not installed")
-SMALL = ["layers=1", "width=8", "heads=2", "pool=mean"]
+SMALL = ["layers=1", "width=16", "heads=2", "pool=mean", "dropout=0"]
 WORDS = [
     "source=text", "source.codec.length=16", "target=none", "run.progress=false",
     *(f"{kind}@{place}{part}=transformer{small}" for place in ("surrogate", "pretrain")
       for kind, part, small in (("train", "", ""), ("model", ".model", "_small"))),
     *(f"{place}.model.{word}" for place in ("surrogate", "pretrain") for word in SMALL),
-    "surrogate.epochs=3", "pretrain.epochs=6", "surrogate.optimizer.lr=0.03", "pretrain.optimizer.lr=0.03",
+    "surrogate.epochs=3", "pretrain.epochs=15", "surrogate.optimizer.lr=0.01", "pretrain.optimizer.lr=0.01",
     "surrogate.buckets=3",
 ]  # fmt: skip
 

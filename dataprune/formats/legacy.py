@@ -5,7 +5,6 @@ nothing. One that holds other Python objects (numpy arrays, argument name spaces
 loaded: it is refused unless `allow_pickle=True` says that its origin is trusted.
 """
 
-import os
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
-
-RESULTS = ("transfer_results", "transfer_results_full")  # fixed-feature and full-network transfer
+from dataprune.store import whole_file
 
 
 def read_indices(path: str | Path, *, allow_pickle: bool = False) -> np.ndarray:
@@ -59,13 +57,6 @@ def read_groups(path: str | Path, *, allow_pickle: bool = False) -> tuple[np.nda
     return _repeated(list(groups), ids), np.concatenate(ids)
 
 
-def write_groups(path: str | Path, labels: np.ndarray, ids: np.ndarray | None = None) -> None:
-    """Write labels (n,) of ids (by default 0 to n-1) as {label: list of ids}, labels ascending."""
-    labels = class_labels("labels", labels)
-    ids = np.arange(len(labels)) if ids is None else class_labels("ids", ids, len(labels))
-    _save(path, {int(c): ids[labels == c].tolist() for c in np.unique(labels)})
-
-
 def read_features(path: str | Path, *, allow_pickle: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
     """`*_class_fx` ({class: list of vectors}) or `*_all_fx` (list of vectors): float32 (n, d) and labels int64 (n,).
 
@@ -95,18 +86,6 @@ def read_summaries(
     return _joined("paths", masks), _joined("paths", outputs)
 
 
-def write_summary(path: str | Path, masks: np.ndarray, results: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Write one target's summary: masks (m, c) and, under each of `RESULTS` that is given, arrays of m rows by key."""
-    masks = shaped("masks", masks, "m", "c")
-    summary: dict[str, Any] = {"class_binary_mask": _tensor(masks.astype(np.int32))}
-    for name in RESULTS:
-        for key, rows in results.get(name, {}).items():
-            if len(rows) != len(masks):
-                raise ConfigError(f"results[{name}][{key}]", Shown(f"{len(rows)} rows"), f"{len(masks)}, one a model")
-        summary[name] = {key: _tensor(rows) for key, rows in results.get(name, {}).items()}
-    _save(path, summary)
-
-
 def read_results(
     paths: Sequence[str | Path],
     target: str,
@@ -125,25 +104,6 @@ def read_results(
         row[class_labels(f"{path}[classes_to_keep]", kept, n_classes=n_classes)] = True
         outputs.append(_array(_entry(path, result, "transfer_datasets", target, results, key))[None])
     return masks, _joined("paths", outputs)
-
-
-def write_result(
-    path: str | Path,
-    classes_to_keep: np.ndarray,
-    transfers: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]],
-    source_results: Mapping[str, Any] | None = None,
-) -> None:
-    """Write one model's file: the classes it kept and, by target and by each of `RESULTS`, arrays by key.
-
-    source_results: anything that torch can load back with weights_only (numbers, strings, lists, dictionaries).
-    """
-    datasets = {
-        target: {name: {key: _tensor(rows) for key, rows in found.items()} for name, found in of_target.items()}
-        for target, of_target in transfers.items()
-    }
-    kept = _tensor(class_labels("classes_to_keep", classes_to_keep))
-    result = {"classes_to_keep": kept, "source_results": dict(source_results or {}), "transfer_datasets": datasets}
-    _save(path, result)
 
 
 def _load(path: str | Path, allow_pickle: bool) -> Any:
@@ -167,9 +127,8 @@ def _save(path: str | Path, content: Any) -> None:
     """torch.save, complete or not at all."""
     import torch
 
-    part = Path(f"{path}.part")
-    torch.save(content, part)
-    os.replace(part, path)
+    with whole_file(path) as file:
+        torch.save(content, file)
 
 
 def _tensor(values: np.ndarray) -> Any:

@@ -19,17 +19,15 @@ number of examples, lines or uids) and refuses ids outside it and ids that stand
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, first, shaped
 from dataprune.formats.legacy import read_indices, write_indices
+from dataprune.store import whole_file
 from dataprune.subset import Subset
 
 TENSORS = (".indices", ".pth", ".pt")
@@ -42,7 +40,7 @@ def write_ids(subset: Subset, path: str | Path) -> None:
         return write_indices(path, subset.ids)
     if suffix not in (".npy", ".txt"):
         raise ConfigError("path", str(path), "a name that ends in .npy, .txt or .indices")
-    with _whole(path) as file:
+    with whole_file(path) as file:
         if suffix == ".npy":
             np.save(file, subset.ids.astype(np.int64, copy=False))
         else:
@@ -81,7 +79,7 @@ def write_file_list(subset: Subset, path: str | Path, lines: Iterable[bytes]) ->
     kept = np.zeros(subset.n, bool)
     kept[subset.ids] = True
     count = 0
-    with _whole(path) as file:
+    with whole_file(path) as file:
         for line in _examples(lines):
             if count < subset.n and kept[count]:
                 file.write(line)
@@ -144,7 +142,7 @@ def write_image_list(subset: Subset, path: str | Path, names: Sequence[str], *, 
 
     names: one an example of the whole data set, such as `train/cat/1.jpg`; below="train" makes it `cat/1.jpg`.
     """
-    with _whole(path) as file:
+    with whole_file(path) as file:
         for name in _kept(subset, names):
             file.write(f"{relative(name, below)}\n".encode(errors="surrogateescape"))
 
@@ -196,7 +194,7 @@ def write_csv(
         columns["class"] = kept if classes is None else [classes[c] for c in kept]
     if subset.weights is not None:
         columns["weight"] = subset.weights.tolist()
-    with _whole(path) as file:
+    with whole_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
         table = csv.writer(text, lineterminator="\n")
         table.writerows(chain([columns], zip(*columns.values(), strict=True)))
@@ -238,15 +236,3 @@ def _kept(subset: Subset, names: Sequence[str]) -> Iterator[str]:
 
 def _text(name: bytes) -> str:
     return name.decode(errors="replace")
-
-
-@contextmanager
-def _whole(path: str | Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is complete; after an error there is none."""
-    part = Path(f"{path}.part")
-    try:
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,11 +9,9 @@ import numpy as np
 from dataprune.cost import TOLD
 from dataprune.data.examples import half_of
 from dataprune.errors import ConfigError
-from dataprune.influence.collect import COSTS
 from dataprune.influence.datamodels import extrapolate, ridge
 from dataprune.influence.estimates import influence, influence_error, mean_influence, split_half
 from dataprune.influence.store import OutcomeStore
-from dataprune.store import read_lines
 
 OUTCOMES = ("p_true", "margin", "correct")
 
@@ -61,19 +59,17 @@ class Experiment:
         """float32 (m, targets): the chosen outcome."""
         if self.outcome == "correct":
             return (self.predictions == self.labels).astype(np.float32)
-        return self.store.array(self.outcome)[self.models][:, self.targets]
+        return self.store.outcomes(self.outcome, self.models, self.targets)
 
     @cached_property
     def predictions(self) -> np.ndarray:
         """int32 (m, targets)."""
-        return self.store.array("prediction")[self.models][:, self.targets]
+        return self.store.outcomes("prediction", self.models, self.targets)
 
     @cached_property
     def cost(self) -> dict[str, float]:
-        """What these models took, in the words of cost.json: the figures that are known of every model. A model that
-        was repeated counts once."""
-        spent = {line["model"]: line for line in read_lines(self.store.root / COSTS)}
-        there = [spent.get(model, {}) for model in self.models.tolist()]
+        """What these models took, in the words of cost.json: the figures that are known of every model."""
+        there = self.store.costs(self.models)
         told = [name for name in TOLD if all(line.get(name) is not None for line in there)]
         return {name: sum(line[name] for line in there) for name in told}
 

@@ -1,6 +1,5 @@
-"""From a finished job to its row in the influence store."""
+"""From a finished job to its model in the influence store."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ from dataprune.errors import ConfigError
 from dataprune.influence.store import OutcomeStore
 from dataprune.store import Store, fingerprint
 
-COSTS = "costs.jsonl"  # what each model took, in the words of cost.json
 SCHEMA = {"p_true": "float32", "margin": "float32", "prediction": "int32"}
 
 
 def check_influence(cfg: Config) -> None:
-    """Raise a ConfigError unless the job is one model of an influence experiment, with a place for its row."""
+    """Raise a ConfigError unless the job is one model of an influence experiment, with a place in a store."""
     influence = cfg.run.influence
     if "model" not in (cfg.method.select or {}):
         raise ConfigError("method.select.model", None, "the model's number: method=random_halves method.select.model=0")
@@ -51,10 +49,8 @@ def collect(cfg: Config, row: dict[str, Any]) -> None:
         experiment=experiment_of(row, source.fingerprint, target.fingerprint),
     )
     outcomes = np.load(results / "evaluate" / keys["target_result"] / "outcomes.npz")
-    spent = {"model": int(select["model"])} | as_told(row["cost"])
-    with open(store.root / COSTS, "a") as file:  # a line is one write: parallel jobs do not mix
-        file.write(json.dumps(spent) + "\n")
-    store.write(int(select["model"]), mask, {key: outcomes[key] for key in SCHEMA})
+    said = {key: outcomes[key] for key in SCHEMA}
+    store.write(int(select["model"]), mask, said, as_told(row["cost"]))
 
 
 def experiment_of(row: dict[str, Any], source: str, target: str) -> dict[str, Any]:

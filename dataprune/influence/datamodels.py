@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from dataprune.errors import ConfigError, Shown, finite, shaped
-from dataprune.influence.estimates import bool_columns, finite_models, influence, near_mean, runs, sums
+from dataprune.influence.estimates import bool_columns, finite_models, near_mean, runs, sums
 
 
 def ridge(masks: np.ndarray, outputs: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
@@ -91,20 +91,10 @@ def lasso_path(
     return coef, mean - coef @ rate, penalties
 
 
-def additive(masks: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The sum of influences as a datamodel: mean output + sum over columns of (mask - share of models) influence.
-
-    An undefined influence counts as 0.
-    """
-    masks, outputs = runs(masks, outputs)
-    coef = np.nan_to_num(influence(masks, outputs), nan=0.0)
-    return coef, outputs.mean(axis=0, dtype=np.float64) - coef @ masks.mean(axis=0)
-
-
 def extrapolate(coef: np.ndarray, intercept: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Predicted outputs float64 (m, t) of models trained on other subsets `masks` (m, c), bool or 0/1.
 
-    coef (t, c) and intercept (t,) from `ridge`, `lasso`, `lasso_path` or `additive`. Far from the subsets of the fit
+    coef (t, c) and intercept (t,) from `ridge`, `lasso` or `lasso_path`. Far from the subsets of the fit
     (half of all columns) this extrapolates: compare with a measured counterfactual.
     """
     coef = finite("coef", shaped("coef", coef, "t", "c"))

@@ -1,31 +1,36 @@
-"""One memory-mapped store for the outcomes of many models: what each was trained on, what it said on every target.
+"""The store of an influence experiment: one file a model, of what it was trained on and what it said on every target.
 
-    spec.json       number of models, units (classes or examples), schema, and what the experiment is of
-    names.json      names of the units and of the target classes; labels.npy int64 (t,): the targets' true classes
-    masks.npy       bool as bits (models, ceil(units / 8)): 1 = the model was trained on this unit
-    <key>.npy       (models, targets) for every key of the schema
-    checksums.npy   SHA-256 of each model's mask and rows
-    completed.npy   bool (models,), set last
+    experiment.json       what is common to all: number of models, names of the units (classes or examples), true
+                          classes of the targets and their names, schema, and what the experiment is of
+    models/<number>.npz   bool as bits (ceil(units / 8),): 1 = the model was trained on this unit; (targets,) for every
+                          key of the schema; what the model took, and a hash of experiment.json's content
 
-Any number of processes write their own rows; the mask is on disk before the outcomes, the flag after both. A row counts
-only when it is flagged and its checksum fits: a half-written or shifted store would give wrong influences in silence.
+Any number of processes and machines write, and nobody locks: a file is complete or not there, so a kill leaves a model
+that is finished or one that is to be run again. A file that was damaged, or is of another experiment, is told by name:
+a mixed store would give wrong influences in silence.
 """
 
-import hashlib
+import io
 import json
+import lzma
+import textwrap
+import zipfile
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from dataprune.errors import ConfigError, Shown, first
-from dataprune.store.disk import create_array
-from dataprune.store.results import write_json
+from dataprune.store import fingerprint, whole_file, write_json
 
 Schema = dict[str, str]  # key -> numpy dtype name
+
+# what zipfile raises for a file whose bytes have changed
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, OSError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -53,38 +58,24 @@ class OutcomeStore:
         targets: names of these classes. experiment: plain values that tell experiments apart (data sets, recipes,
         seeds).
         """
-        root = Path(root)
-        counts = {"models": models, "units": len(units), "targets": len(labels)}
-        spec = counts | {"schema": schema, "experiment": experiment}
-        spec = json.loads(json.dumps(spec))
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / "create.lock"):
-            if (root / "spec.json").exists():
-                there = json.loads((root / "spec.json").read_text())
-                for key in spec:
-                    if there[key] != spec[key]:
-                        expected = (
-                            f"{there[key]!r} as in {root}: the store is of another experiment, take another folder"
-                        )
-                        raise ConfigError(f"influence.{key}", spec[key], expected)
-                return cls(root, there)
-            arrays: dict[str, tuple[Any, tuple[int, ...]]] = {
-                "masks": (np.uint8, (models, -(-len(units) // 8))),
-                "checksums": (np.uint8, (models, 32)),
-            }
-            arrays |= {key: (np.dtype(kind), (models, len(labels))) for key, kind in schema.items()}
-            arrays |= {"completed": (np.bool_, (models,))}
-            for name, (kind, shape) in arrays.items():
-                create_array(root / f"{name}.npy", kind, shape).flush()
-            np.save(root / "labels.npy", np.asarray(labels, np.int64))
-            write_json(root / "names.json", {"units": units, "targets": targets})
-            write_json(root / "spec.json", spec)  # last: without it the next process makes everything anew
-        return cls(root, spec)
+        spec: dict[str, Any] = {"models": models, "units": list(units), "labels": np.asarray(labels).tolist()}
+        spec = json.loads(json.dumps(spec | {"targets": list(targets), "schema": schema, "experiment": experiment}))
+        (Path(root) / "models").mkdir(parents=True, exist_ok=True)
+        file = Path(root) / "experiment.json"
+        if not file.exists():
+            write_json(file, spec)
+        store = cls.open(root)  # not what we wrote: another job may have been there at the same moment
+        for key, value in spec.items():
+            if store.spec[key] != value:
+                there = textwrap.shorten(repr(store.spec[key]), 300)
+                expected = f"{there} as in {root}: the store is of another experiment, take another folder"
+                raise ConfigError(f"influence.{key}", Shown(textwrap.shorten(repr(value), 300)), expected)
+        return store
 
     @classmethod
     def open(cls, root: Path | str) -> "OutcomeStore":
         """Open an existing store."""
-        path = Path(root) / "spec.json"
+        path = Path(root) / "experiment.json"
         if not path.exists():
             raise ConfigError("store", str(root), "the folder of an influence experiment (run.influence.store)")
         return cls(Path(root), json.loads(path.read_text()))
@@ -92,65 +83,85 @@ class OutcomeStore:
     @cached_property
     def labels(self) -> np.ndarray:
         """int64 (t,): true classes of the targets."""
-        return np.load(self.root / "labels.npy")
+        return np.array(self.spec["labels"], np.int64)
 
     @cached_property
     def names(self) -> dict[str, list[str]]:
         """Names of the `units` and of the `targets`' classes."""
-        return json.loads((self.root / "names.json").read_text())
+        return {"units": self.spec["units"], "targets": self.spec["targets"]}
 
-    def array(self, name: str, mode: Any = "r") -> np.ndarray:
-        """One of the arrays, memory-mapped."""
-        return np.lib.format.open_memmap(self.root / f"{name}.npy", mode)
+    @cached_property
+    def of(self) -> str:
+        """Hash of the experiment, which every model's file repeats."""
+        return fingerprint(self.spec)
 
-    def write(self, model: int, mask: np.ndarray, outcomes: dict[str, np.ndarray]) -> None:
-        """Write row `model`: mask bool (units,), outcomes key -> (targets,).
+    def file(self, model: int) -> Path:
+        """The file of a model, finished or not."""
+        return self.root / "models" / f"{model:06d}.npz"
 
-        A finished row with another mask is refused.
+    def write(self, model: int, mask: np.ndarray, outcomes: dict[str, np.ndarray], cost: dict[str, Any]) -> None:
+        """Write a model: mask bool (units,), outcomes key -> (targets,), and what it took in the words of cost.json.
+
+        A finished one is replaced, but refused if it was of another mask.
         """
         if not 0 <= model < self.spec["models"]:
             raise ConfigError("model", model, f"0 to {self.spec['models'] - 1}, as {self.root} was made")
-        if mask.shape != (self.spec["units"],) or mask.dtype != bool:
-            raise ConfigError("mask", Shown(f"{mask.dtype} {mask.shape}"), f"bool ({self.spec['units']},)")
-        packed, masks = np.packbits(mask), self.array("masks", "r+")
-        if self.array("completed")[model] and not np.array_equal(masks[model], packed):
+        units, targets = len(self.spec["units"]), len(self.spec["labels"])
+        if mask.shape != (units,) or mask.dtype != bool:
+            raise ConfigError("mask", Shown(f"{mask.dtype} {mask.shape}"), f"bool ({units},)")
+        arrays = {key: np.asarray(outcomes[key], kind) for key, kind in self.spec["schema"].items()}
+        for key, values in arrays.items():
+            if values.shape != (targets,):
+                raise ConfigError(key, Shown(f"array of shape {values.shape}"), f"shape ({targets},)")
+        if self.file(model).exists() and not np.array_equal(self.masks(np.array([model]))[0], mask):
             raise ConfigError("mask", Shown(f"another subset for model {model}"), f"the one in {self.root}")
-        masks[model] = packed
-        masks.flush()  # type: ignore[attr-defined]
-        rows = {}
-        for key, kind in self.spec["schema"].items():
-            rows[key] = np.asarray(outcomes[key], kind)
-            if rows[key].shape != (self.spec["targets"],):
-                raise ConfigError(key, Shown(f"array of shape {rows[key].shape}"), f"shape ({self.spec['targets']},)")
-            array = self.array(key, "r+")
-            array[model] = rows[key]
-            array.flush()  # type: ignore[attr-defined]
-        for name, value in (("checksums", self._checksum(packed, rows)), ("completed", True)):
-            array = self.array(name, "r+")
-            array[model] = value
-            array.flush()  # type: ignore[attr-defined]
-
-    def _checksum(self, packed: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
-        digest = hashlib.sha256(packed.tobytes())
-        for key in self.spec["schema"]:
-            digest.update(np.ascontiguousarray(rows[key]).tobytes())
-        return np.frombuffer(digest.digest(), np.uint8)
+        about = np.array(json.dumps({"of": self.of, "cost": cost}))
+        with whole_file(self.file(model)) as file:
+            np.savez(file, about=about, mask=np.packbits(mask), **arrays)  # type: ignore[arg-type]
 
     def models(self) -> np.ndarray:
-        """Numbers of the finished models, int64; a ConfigError names rows whose checksum does not fit."""
-        finished = np.flatnonzero(self.array("completed"))
-        masks, checksums = self.array("masks"), self.array("checksums")
-        rows = {key: self.array(key) for key in self.spec["schema"]}
-        broken = [
-            int(m)
-            for m in finished
-            if not np.array_equal(checksums[m], self._checksum(masks[m], {k: a[m] for k, a in rows.items()}))
-        ]
-        if broken:
-            expected = f"rows as they were written; in {self.root} set completed.npy to False there and run these again"
-            raise ConfigError("store", Shown(f"models {first(broken)} with a wrong checksum"), expected)
-        return finished
+        """Numbers of the finished models, int64, rising."""
+        files = (self.root / "models").glob("[0-9]*.npz")
+        return np.array(sorted(int(file.stem) for file in files), np.int64)
 
     def masks(self, models: np.ndarray) -> np.ndarray:
-        """bool (models, units)."""
-        return np.unpackbits(self.array("masks")[models], axis=1, count=self.spec["units"]).astype(bool)
+        """bool (m, units): what each of these models was trained on."""
+        units = len(self.spec["units"])
+        masks = np.empty((len(models), units), bool)
+        self._each(models, "mask", lambda row, bits: np.copyto(masks[row], np.unpackbits(bits, count=units) == 1))
+        return masks
+
+    def outcomes(self, key: str, models: np.ndarray, targets: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """(m, targets) in the schema's dtype: what each of these models said on these targets (ids; by default all)."""
+        width = len(self.labels[targets])
+        array = np.empty((len(models), width), self.spec["schema"][key])
+        self._each(models, key, lambda row, values: np.copyto(array[row], values[targets]))
+        return array
+
+    def costs(self, models: np.ndarray) -> list[dict[str, Any]]:
+        """What each of these models took, as `write` was told."""
+        costs: list[dict[str, Any]] = [{} for _ in models]
+        self._each(models, "about", lambda row, about: costs[row].update(json.loads(str(about))["cost"]))
+        return costs
+
+    def _each(self, models: np.ndarray, name: str, use: Callable[[int, np.ndarray], Any]) -> None:
+        """Call `use` with the place and the array `name` of every model; a ConfigError lists all that are broken."""
+        damaged, strange = [], []
+        for row, model in enumerate(models.tolist()):
+            try:
+                with zipfile.ZipFile(self.file(model)) as content:
+                    if json.loads(str(_member(content, "about")))["of"] != self.of:
+                        strange.append(model)
+                    else:
+                        use(row, _member(content, name))
+            except DAMAGE:
+                damaged.append(model)
+        for broken, what in ((damaged, "damaged"), (strange, "of another experiment")):
+            if broken:
+                expected = f"files as they were written: remove these from {self.root / 'models'} and run them again"
+                raise ConfigError("store", Shown(f"models {first(np.array(broken))}, whose files are {what}"), expected)
+
+
+def _member(content: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of an .npz file, read whole first: that compares its checksum before anything is made of it."""
+    return np.lib.format.read_array(io.BytesIO(content.read(f"{name}.npy")), allow_pickle=False)

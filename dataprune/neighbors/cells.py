@@ -11,9 +11,9 @@ import warnings
 import numpy as np
 from numba import njit
 
-from dataprune.errors import ConfigError, generator
+from dataprune.errors import ConfigError, generator, whole_number
 from dataprune.neighbors.exact import SPARE, insert, knn, offer_tile, rerank, search
-from dataprune.neighbors.points import Points, blocks, centred_points, positive, products
+from dataprune.neighbors.points import Points, blocks, centred_points, products
 
 PER_CELL = 40  # examples per cell that k-means is trained on
 ROUNDS, STEPS = 3, 6  # of k-means over all cells, and within a cell that is split
@@ -51,7 +51,8 @@ def approximate_knn(
         raise ConfigError("sample", sample, "500 rows or more, so that the recall is worth stating")
     points = centred_points(features, precision)
     n = len(points.rows)
-    k, cell, probes = min(positive("k", k), n - 1), max(positive("cell", cell), k + 1), positive("probes", probes)
+    k, probes = min(whole_number("k", k, 1), n - 1), whole_number("probes", probes, 1)
+    cell = max(whole_number("cell", cell, 1), k + 1)
     generator("rng", rng)
     if n <= LARGEST * cell:
         return *knn(points.rows, max(k, 1)), 1.0

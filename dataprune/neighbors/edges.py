@@ -3,8 +3,7 @@
 import numpy as np
 from numba import njit
 
-from dataprune.errors import ConfigError, Shown, shaped
-from dataprune.neighbors.points import positive
+from dataprune.errors import ConfigError, Shown, shaped, whole_number
 
 LEAST = np.float32(1e-7)  # D2's floor for the score that a neighbour sends
 
@@ -31,7 +30,7 @@ def checked_lists(
         neighbors = neighbors.astype(np.int64)
     if n > 1 and not columns:
         raise ConfigError("neighbors", Shown(f"array of shape {neighbors.shape}"), "one column or more")
-    k = columns if k is None else min(positive("k", k), n - 1)
+    k = columns if k is None else min(whole_number("k", k, 1), n - 1)
     if k > columns:
         raise ConfigError("k", k, f"at most {columns}, the columns of `neighbors`")
     row, wrong = _first_wrong(neighbors, distances, k < columns)

@@ -9,8 +9,8 @@ neighbour by rounding is searched again, so that the result is exact, ties inclu
 import numpy as np
 from numba import njit
 
-from dataprune.errors import ConfigError
-from dataprune.neighbors.points import Points, blocks, centred_points, matmul_setting, positive, products
+from dataprune.errors import ConfigError, whole_number
+from dataprune.neighbors.points import Points, blocks, centred_points, matmul_setting, products
 
 # candidates beyond k: in float32 they settle nearly every row; in bfloat16 they hold the true k (recall 1.0000)
 SPARE = {"float32": 2, "bfloat16": 6}
@@ -36,7 +36,7 @@ def knn(
     """
     points = centred_points(features, precision)
     n = len(points.rows)
-    k = min(positive("k", k), n - 1)
+    k = min(whole_number("k", k, 1), n - 1)
     wanted = min(k + SPARE[precision], n - 1)
     if n == 1:
         return np.empty((1, 0), np.float32), np.empty((1, 0), np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dataprune.blocks import spans
 from dataprune.errors import ConfigError, Shown, finite, shaped
 
 BLOCK = 2048  # rows of a block; a tile of products is then 16 MB
@@ -53,15 +54,7 @@ def centred_points(features: np.ndarray, precision: str) -> Points:
 
 def blocks(n: int, size: int | None = None) -> Iterator[slice]:
     """The rows 0..n in slices of `size` (BLOCK)."""
-    size = size or BLOCK
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def positive(key: str, value: int) -> int:
-    """Return `value` as int, or raise: it must be a whole number, 1 or more."""
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ConfigError(key, value, "a whole number, 1 or more")
-    return int(value)
+    return spans(n, 0, size or BLOCK)
 
 
 def _as_bfloat16(block: np.ndarray) -> np.ndarray:

@@ -7,14 +7,13 @@ examples that fall on each source class; `prototype_distance` is their class-lev
 
 import numpy as np
 
-from dataprune.errors import ConfigError, Shown, class_labels, finite, first, one_of, shaped, whole_number
+from dataprune.errors import ConfigError, Shown, class_labels, finite, one_of, shaped, whole_number
 from dataprune.influence.estimates import influence, influence_error
 from dataprune.neighbors.prototypes import (
     class_means,
     class_medians,
     clusters,
     coreset_means,
-    feature_rows,
     nearest,
     same_width,
 )
@@ -31,7 +30,6 @@ __all__ = [
     "influence",
     "influence_error",
     "label_mapping",
-    "mean_probability",
     "nearest",
     "prototype_distance",
 ]
@@ -41,27 +39,14 @@ def label_mapping(target_predictions: np.ndarray, n_classes: int) -> np.ndarray:
     """LM: how many target examples the source surrogate takes for each source class.
 
     target_predictions: integers (n,), argmax of the surrogate's logits on the target's TRAINING split (lowest class
-    on equal logits). Returns int32 (c,), summing to n. Most classes of a large source get 0: see
-    `mean_probability` for telling those apart. No target example, or a class outside 0..c-1, raises ConfigError.
+    on equal logits). Returns int32 (c,), summing to n. Most classes of a large source get 0:
+    `top_classes(..., ties=...)` tells those apart. No target example, or a class outside 0..c-1, raises ConfigError.
     """
     n_classes = whole_number("n_classes", n_classes, 1)
     predictions = class_labels("target_predictions", target_predictions, n_classes=n_classes)
     if len(predictions) == 0:
         raise ConfigError("target_predictions", Shown("empty array"), "at least one target example")
     return np.bincount(predictions, minlength=n_classes).astype(np.int32)
-
-
-def mean_probability(target_probabilities: np.ndarray) -> np.ndarray:
-    """Mean softmax probability of each source class over the target: orders classes of equal count.
-
-    target_probabilities: (n, c), rows summing to 1. Returns float64 (c,), for `top_classes(..., ties=...)`. Not in
-    the paper, whose code leaves the choice among equal counts to an unordered top-k.
-    """
-    probabilities = feature_rows("target_probabilities", target_probabilities)
-    off = np.flatnonzero(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1) > 0.01)  # float16 rows miss 1 by 0.003
-    if len(off):
-        raise ConfigError("target_probabilities", Shown(f"rows {first(off)} do not sum to 1"), "softmax probabilities")
-    return probabilities.mean(axis=0, dtype=np.float64)
 
 
 def feature_mapping(

@@ -2,7 +2,7 @@
 
 Arrays are (e, n), one row an epoch and one column an example, in any float type, memory maps welcome: they are read
 in blocks of ids and each value once. NaN = the example was not seen in that epoch. Every score treats each
-example by itself, so that any split of the ids gives the same numbers (`blocks.in_blocks` takes several at once).
+example by itself, so that any split of the ids gives the same numbers.
 
 All return float32 (n,), higher = kept first. An example that was seen too rarely for its score gets NaN, which no
 selector accepts: a run that leaves examples out for good cannot score them. A value that cannot be (an infinity, a

@@ -2,7 +2,7 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
-from dataprune.errors import ConfigError
+from dataprune.errors import ConfigError, whole_number
 
 
 def budget(prune_ratio: float, n: int) -> int:
@@ -19,8 +19,6 @@ def budget(prune_ratio: float, n: int) -> int:
     return max(1, int(kept.quantize(Decimal(1), rounding=ROUND_HALF_UP)))
 
 
-def check_budget(budget: int, n: int, key: str = "budget") -> int:
+def check_budget(budget: int, n: int) -> int:
     """Return `budget` as int, or raise a ConfigError: it must be a whole number from 1 to `n`."""
-    if isinstance(budget, bool) or int(budget) != budget or not 1 <= budget <= n:
-        raise ConfigError(key, budget, f"a whole number from 1 to {n} (the number of examples to select from)")
-    return int(budget)
+    return whole_number("budget", budget, 1, n)

@@ -3,11 +3,11 @@
 import numpy as np
 from numba import njit
 
-from dataprune.errors import ConfigError, Shown, finite, generator, shaped
+from dataprune.errors import ConfigError, Shown, finite, generator, shaped, whole_number
 from dataprune.neighbors import edges
 from dataprune.neighbors.exact import knn
 from dataprune.neighbors.greedy import GONE, build_tree, greedy, set_leaf, top_leaf
-from dataprune.neighbors.points import blocks, positive
+from dataprune.neighbors.points import blocks
 from dataprune.selectors.budget import check_budget
 
 EXACT_BELOW = 1_000_000  # rows; above, "auto" takes the compressed index
@@ -54,7 +54,7 @@ def datacomp(
     scores = finite("scores", shaped("scores", scores, "n"))
     n = len(scores)
     budget = check_budget(budget, n)
-    k = positive("k", k)
+    k = whole_number("k", k, 1)
     if order not in ("exact", "lazy"):
         raise ConfigError("order", order, '"exact" or "lazy"')
     if not 0 <= gamma < np.inf:
@@ -94,7 +94,7 @@ def index_neighbors(
         return np.square(distances), neighbors
     if rng is None:
         raise ConfigError("rng", rng, "a numpy Generator, which draws the rows that train the index")
-    return _compressed_graph(features, k, positive("nprobe", nprobe), generator("rng", rng))
+    return _compressed_graph(features, k, whole_number("nprobe", nprobe, 1), generator("rng", rng))
 
 
 def _compressed_graph(

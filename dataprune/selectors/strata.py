@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from dataprune.errors import ConfigError, Shown, finite, first, generator, shaped
+from dataprune.errors import ConfigError, Shown, finite, first, generator, shaped, whole_number
 from dataprune.selectors.budget import check_budget
 from dataprune.selectors.ranked import draw, top
 
@@ -60,8 +60,7 @@ def strata_of(scores: np.ndarray, strata: int) -> np.ndarray:
     scores = finite("scores", finite("scores", shaped("scores", scores, "n")).astype(np.float32))
     if not len(scores):
         raise ConfigError("scores", Shown("no scores"), "at least one example to select from")
-    if isinstance(strata, bool) or int(strata) != strata or strata < 1:
-        raise ConfigError("strata", strata, "a whole number of 1 or more")
+    strata = whole_number("strata", strata, 1)
     low, high = scores.min(), scores.max()
     if low == high:
         return np.zeros(len(scores), np.int64)  # the released code loses them all when they are 0

@@ -1,6 +1,7 @@
 """Results on disk by content; `python -m dataprune.store` keeps house."""
 
 from dataprune.store.disk import about_disk, create_array
+from dataprune.store.files import read_lines, whole_file, write_json
 from dataprune.store.results import (
     DamagedResult,
     Recipe,
@@ -11,8 +12,6 @@ from dataprune.store.results import (
     describe,
     fingerprint,
     load,
-    read_lines,
-    write_json,
 )
 
 __all__ = [
@@ -28,5 +27,6 @@ __all__ = [
     "fingerprint",
     "load",
     "read_lines",
+    "whole_file",
     "write_json",
 ]

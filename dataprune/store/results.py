@@ -26,7 +26,6 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,11 +36,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dataprune.store import nearest
+from dataprune.store.files import write_json
 
 UNHASHED = ("log", "scratch")  # folders inside a result that no hash covers
 UNCOUNTED = ("export/", "held/")  # folders that are checked for damage but make no difference to the digest
-UMASK = os.umask(0o077)
-os.umask(UMASK)  # there is no way to ask for it but to set it
 VERIFIED: dict[Path, tuple] = {}  # files that this process has compared with their manifest: time and size then
 
 
@@ -260,33 +258,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise _damaged(path.parent, path.name, f"is damaged ({error})") from None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write by a temporary name of its own, flush to disk, rename: a reader sees the old file or the new one, never
-    half of one, whatever other threads, containers and machines write at the same time."""
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(handle, "w") as file:
-            json.dump(value, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o666 & ~UMASK)  # mkstemp's files are for their owner alone; a store is shared
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file that is written while we read: none without a file, no half line at its end."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
 def hashed_files(folder: Path) -> Iterator[str]:
     """Relative names of the files that a manifest lists."""
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if path.name.startswith("."):  # what a kill in the middle of write_json has left
+        if path.name.startswith("."):  # what a kill in the middle of a write has left
             continue
         if path.is_file() and name.split("/")[0] not in UNHASHED and name not in ("recipe.json", "manifest.json"):
             yield name

@@ -33,7 +33,7 @@ def store(tmp_path):
         mask[random_halves(6, 0, model)] = True
         p_true = 0.5 + 0.3 * mask[0] * (labels == 0) - 0.1 * mask[5] + rng.normal(0, 0.05, 40)
         prediction = np.where(p_true > 0.5, labels, 1 - labels)
-        store.write(model, mask, {"p_true": p_true, "margin": p_true - 0.5, "prediction": prediction})
+        store.write(model, mask, {"p_true": p_true, "margin": p_true - 0.5, "prediction": prediction}, {})
     return store.root
 
 
@@ -45,8 +45,7 @@ def test_jobs_on_random_halves_fill_their_rows(jobs):
     masks = store.masks(store.models())
     for place, model in enumerate((0, 2)):
         assert np.flatnonzero(masks[place]).tolist() == random_halves(62, 0, model).tolist()
-        labels = store.labels
-        right = (store.array("prediction")[model] == labels).mean()
+        right = (store.outcomes("prediction", np.array([model])) == store.labels).mean()
         assert right == pytest.approx(rows[place]["metrics"]["target_top1"], abs=1e-6)
 
 

@@ -20,7 +20,6 @@ from dataprune.scores.classes import (
     feature_mapping,
     frequency_analysis,
     label_mapping,
-    mean_probability,
     nearest,
     prototype_distance,
 )
@@ -65,18 +64,6 @@ def test_label_mapping_names_a_class_outside_the_source():
 def test_label_mapping_without_classes_is_refused():
     with pytest.raises(ConfigError, match=r"n_classes=0"):
         label_mapping(np.array([0]), 0)
-
-
-def test_mean_probability_orders_classes_of_equal_count():
-    p = np.array([[0.5, 0.1, 0.4], [0.5, 0.2, 0.3]])
-    soft = mean_probability(p)
-    np.testing.assert_allclose(soft, [0.5, 0.15, 0.35])
-    assert top_classes(label_mapping(p.argmax(1), 3), 3, ties=soft).tolist() == [0, 2, 1]
-
-
-def test_logits_are_not_taken_for_probabilities():
-    with pytest.raises(ConfigError, match=r"target_probabilities=rows 1 do not sum to 1"):
-        mean_probability(np.array([[0.5, 0.5], [3.0, -1.0]]))
 
 
 # feature mapping

@@ -218,7 +218,7 @@ def test_herding_keeps_the_mean_better_than_random_picks():
 @pytest.mark.parametrize("select", SELECTORS.values(), ids=SELECTORS)
 @pytest.mark.parametrize("budget", [0, 7, 1.5])
 def test_a_budget_that_cannot_be_kept_is_refused(select, budget):
-    with pytest.raises(ConfigError, match=f"budget={budget}: expected a whole number from 1 to 6"):
+    with pytest.raises(ConfigError, match=f"budget={budget}: expected a whole number, 1 to 6"):
         select(gaussian(6, 2), budget)
 
 

@@ -118,7 +118,7 @@ GOOD = {"scores": np.ones(4), "budget": 2, "features": np.arange(8.0).reshape(4,
     ("change", "message"),
     [
         ({"budget": 0}, r"budget=0"),
-        ({"budget": 5}, r"budget=5: expected a whole number from 1 to 4"),
+        ({"budget": 5}, r"budget=5: expected a whole number, 1 to 4"),
         ({"k": 0}, r"k=0"),
         ({"gamma": -1.0}, r"gamma=-1\.0"),
         ({"order": "fast"}, r"order='fast': expected \"exact\" or \"lazy\""),

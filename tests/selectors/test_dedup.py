@@ -63,7 +63,7 @@ def test_rank_ranges_that_meet_split_the_ranking():
         (lambda s: semdedup(s), r"threshold=None: expected a number if and only if no budget is given \(budget=None\)"),
         (lambda s: semdedup(s, 2, threshold=0.5), "threshold=0.5: expected a number if and only if no budget"),
         (lambda s: semdedup(s, threshold=1.5), "threshold=1.5: expected a cosine"),
-        (lambda s: semdedup(s, 5), "budget=5: expected a whole number from 1 to 4"),
+        (lambda s: semdedup(s, 5), "budget=5: expected a whole number, 1 to 4"),
         (lambda s: semdedup(-s, 2), "scores=0.1 at id 0: expected negated cosines"),
         (lambda s: semdedup(s * np.nan, 2), "scores=NaN or inf at ids 0, 1, 2, 3"),
         (lambda s: rank_range(s, low=0.5, high=0.5), r"low, high=\(0.5, 0.5\): expected two fractions"),

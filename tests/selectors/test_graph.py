@@ -255,8 +255,8 @@ LISTS = {"features": None, "k": None, "distances": np.ones((4, 1)), "neighbors":
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"budget": 0}, r"budget=0: expected a whole number from 1 to 4"),
-        ({"budget": 5}, r"budget=5: expected a whole number from 1 to 4"),
+        ({"budget": 0}, r"budget=0: expected a whole number, 1 to 4"),
+        ({"budget": 5}, r"budget=5: expected a whole number, 1 to 4"),
         ({"budget": 2.5}, r"budget=2\.5"),
         ({"gamma": -1}, r"gamma=-1: expected a number of 0 or more"),
         ({"gamma": np.nan}, r"gamma=nan"),

@@ -110,7 +110,7 @@ def test_a_class_of_weight_zero_gets_only_what_no_other_can_hold():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: quotas(np.array([2, 3]), 6, np.ones(2)), "budget=6: expected a whole number from 1 to 5"),
+        (lambda: quotas(np.array([2, 3]), 6, np.ones(2)), "budget=6: expected a whole number, 1 to 5"),
         (lambda: quotas(np.array([2, 3]), 2, np.ones(3)), r"weights=array of shape \(3,\)"),
         (lambda: quotas(np.array([2, 3]), 2, np.array([1, -1])), "weights=below 0 for classes 1"),
         (lambda: quotas(np.array([2, 3]), 2, np.array([1, np.nan])), "weights=NaN or inf at ids 1"),

@@ -135,7 +135,7 @@ def test_band_after_the_cut_is_top_of_the_survivors():
 
 
 def test_band_that_does_not_fit_names_the_budget():
-    with pytest.raises(ConfigError, match="budget=8: expected a whole number from 1 to 7"):
+    with pytest.raises(ConfigError, match="budget=8: expected a whole number, 1 to 7"):
         band(np.arange(10), 8, skip_hardest=0.3)
 
 
@@ -165,7 +165,7 @@ def test_a_cut_outside_the_fractions_is_refused(fraction):
 @pytest.mark.parametrize("select", SELECTORS.values(), ids=SELECTORS)
 @pytest.mark.parametrize("budget", [0, -1, 7, 2.5])
 def test_a_budget_that_cannot_be_kept_is_refused(select, budget):
-    with pytest.raises(ConfigError, match=f"budget={budget}: expected a whole number from 1 to 6"):
+    with pytest.raises(ConfigError, match=f"budget={budget}: expected a whole number, 1 to 6"):
         select(np.arange(6), budget)
 
 

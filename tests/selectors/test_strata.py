@@ -171,9 +171,9 @@ def test_ccs_is_uniform_inside_a_stratum():
 @pytest.mark.parametrize(
     ("scores", "budget", "strata", "message"),
     [
-        (np.arange(5), 6, 50, "budget=6: expected a whole number from 1 to 5"),
+        (np.arange(5), 6, 50, "budget=6: expected a whole number, 1 to 5"),
         (np.arange(5), 0, 50, "budget=0"),
-        (np.arange(5), 2, 0, "strata=0: expected a whole number of 1 or more"),
+        (np.arange(5), 2, 0, "strata=0: expected a whole number, 1 or more"),
         (np.array([1, np.nan, 3]), 2, 5, "scores=NaN or inf at ids 1"),
         (np.array([1, 1e39, 3]), 2, 5, "scores=NaN or inf at ids 1"),
         (np.array([-3e38, 3e38]), 2, 5, "scores=from -3.*a range that float32 can hold"),
