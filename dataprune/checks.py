@@ -22,7 +22,7 @@ from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
 
 # what a network's function may ask of the data; that they have it is known when they are decoded
-FACTS = frozenset({"in_channels", "vocabulary", "length"})
+FACTS = frozenset({"in_channels", "vocabulary", "length", "padding", "types"})
 
 
 def check_functions(cfg: Config) -> None:
@@ -288,6 +288,8 @@ def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None
                 expected = f"nothing there: it is about images, and these are {input['kind']}"
                 raise ConfigError(f"{role}.{name}", value, expected)
         return
+    if recipe.buckets:
+        raise ConfigError(f"{role}.buckets", recipe.buckets, "0: it is about texts, and images are of one size")
     side = min(input["height"], input["width"])
     changes = (
         ("augment.random_resized_crop", augment.random_resized_crop, "null", "workers"),

@@ -53,6 +53,8 @@ class DecodeConfig:
     VERSION: ClassVar[int] = 2
     codec: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; a data.codecs.Codec
     kept: bool = True  # all columns on disk, for loaders that read them from memory; False = only their form
+    # constants of the codec that say where something lies; of these `codec` has the content
+    places: dict[str, Any] = field(default_factory=dict, metadata={"place": True})
 
 
 @dataclass
@@ -124,6 +126,7 @@ class TrainConfig:
     batch_size: int = _number(128, 1)  # global: shared out over the processes
     # where batches come from: decoded once and held in memory, or decoded by worker processes at every epoch
     loader: str = _choice("memory", "memory", "workers")
+    buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
