@@ -203,8 +203,9 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
     wanted = source.facts["input"]
     for key, target in targets.items():
         if target is not None and (fact := disagreement(wanted, there := target.facts["input"])) is not None:
-            more = " (3 makes grey RGB)" if fact == "channels" else ""
-            raise ConfigError(f"{key}.{fact}", there.get(fact), f"{wanted.get(fact)}, as the source has{more}")
+            more = {"channels": " (3 makes grey RGB)", "tokenizer": ": the same one, by its content"}.get(fact, "")
+            where = f"{key}.{fact}" if there["kind"] == "image" or fact == "kind" else f"{key}.codec.{fact}"
+            raise ConfigError(where, there.get(fact), f"{wanted.get(fact)}, as the source has{more}")
     if cfg.method.quota == "drop" and "validation" not in source.facts:
         raise ConfigError(
             "method.quota", "drop", "proportional or equal: the source has no validation split to look at"

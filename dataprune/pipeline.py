@@ -34,6 +34,7 @@ from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import digest, look
 from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
+from dataprune.models.weights import weights_of
 from dataprune.network_checks import check_networks
 from dataprune.ratios import around, fraction_at
 from dataprune.rows import row_name, row_of
@@ -179,7 +180,7 @@ def look_at_data(stage: Stages, cfg: Config, known: dict[str, Data | None], run:
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
-        return stage("train", config, role, **data.inputs, **inputs)
+        return stage("train", config, role, weights=weights_of(config.model), **data.inputs, **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
     files = _content(config.checkpoint, Path(config.checkpoint))
