@@ -133,6 +133,8 @@ def _gradient_lengths(
     def one_by_one(weights: "dict[str, torch.Tensor]", examples: Any, labels: "torch.Tensor") -> "torch.Tensor":
         return torch.stack([length(weights, _at(examples, i), label) for i, label in enumerate(labels)])
 
+    together: Callable[..., torch.Tensor] = vmap(length, in_dims=(None, 0, 0))
+
     def lengths(weights: "dict[str, torch.Tensor]", examples: Any, labels: "torch.Tensor") -> "torch.Tensor":
         nonlocal together
         try:
@@ -141,7 +143,6 @@ def _gradient_lengths(
             together = one_by_one
             return together(weights, examples, labels)
 
-    together = vmap(length, in_dims=(None, 0, 0))
     return lengths
 
 
