@@ -72,7 +72,7 @@ def run(composed: DictConfig) -> None:
         from dataprune.estimate import estimate
 
         pipeline.check_functions(cfg)
-        return estimate(cfg)
+        return estimate(cfg, STAMPS)
     sweep = Path(job_config.sweep.dir if job_config.mode == RunMode.MULTIRUN else job_config.runtime.output_dir).name
     with Tracker(cfg, Path(job_config.runtime.output_dir), sweep) as tracker:
         tracker.finish(pipeline.job(cfg, tracker.follow, STAMPS))

@@ -7,23 +7,22 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dataprune.callables import check_exists, check_target, parameters
+from dataprune.arrays import ARRAYS, computed, entry
+from dataprune.callables import check_target
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
-from dataprune.data.codecs import decoding, disagreement
+from dataprune.data.codecs import codec_of, decoding, disagreement
+from dataprune.data.images import Images
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
-from dataprune.recipe_checks import check_recipe
+from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
+from dataprune.recipe_checks import SAMPLED, check_recipe
 from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
-from dataprune.stages.arrays import ARRAYS, wanted
-from dataprune.stages.score import FILLED as FROM_FILE
-from dataprune.stages.select import FILLED
 
 # what a network's function may ask of the data; that they have it is known when they are decoded
 FACTS = frozenset({"in_channels", "vocabulary", "length", "padding", "types"})
-MADE_OF = {"p_mean": "p_true", "doubt": "p_true", "probabilities_by_epoch": "probabilities"}  # of recorded quantities
 
 
 def check_functions(cfg: Config) -> None:
@@ -108,46 +107,70 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     """Raise a ConfigError if the method cannot run: no selector, unknown arrays, or arrays that nobody records."""
     if method.trains_on == "nothing" and cfg.target is None and key == "method":
         raise ConfigError("target", None, f"a target: {method.name} learns from it alone")
+    if method.trains_on == "dynamic":
+        check_dynamic(cfg, method, key)
+    elif method.sampler:
+        raise ConfigError(f"{key}.sampler", method.sampler.get("_target_"), "none, or trains_on: dynamic")
     if method.trains_on != "subset":
         return
     if method.select is None:
         raise ConfigError(f"{key}.select", None, "a selector, e.g. _target_: dataprune.selectors.ranked.top")
-    if method.nested_from is not None and (method.quota != "none" or method.weighted):
-        raise ConfigError(f"{key}.nested_from", method.nested_from, "null: quotas and weights belong to one budget")
-    if method.level == "class" and (method.cut or method.quota != "none"):
-        raise ConfigError(f"{key}.level", "class", "example: cut and quota are about examples")
-    if cfg.others and method.level == "example" and inputs_asked_for(method) & {"target", "target_signals"}:
+    plan = plan_of(cfg, method, key)
+    if cfg.others and method.level == "example" and plan.looks_at_targets:
         raise ConfigError("others", list(cfg.others), "class-level methods: only class scores are combined")
     if method.runs > 1:
         fixed = cfg.surrogate.checkpoint or cfg.surrogate.dynamics
         if fixed is not None or cfg.others or method.score is None:
             what = "1: several surrogates are trained here, scored, and their scores averaged, for one target"
             raise ConfigError(f"{key}.runs", method.runs, what)
-    if cfg.signals.split != "train" and inputs_asked_for(method) & {"signals", "gradients"}:
+    if cfg.signals.split != "train" and set(plan.looks) - {"target_signals"}:
         raise ConfigError("signals.split", cfg.signals.split, f"train: {key}={method.name} selects from that split")
-    for function, part, filled in functions_of(method):
-        check_arrays(cfg, method, function, f"{key}.{part}", filled)
-    check_path(method, key)
-    takes = parameters(method.select["_target_"])
-    if method.score is None and {"scores", "frequency"} & takes.required:
-        raise ConfigError(f"{key}.score", None, f"a score function: {method.select['_target_']} ranks by it")
+    check_snapshot(cfg, plan, key)
+    for call in plan.calls:
+        epochs = check_arrays(cfg, call)
+        rehearse(call, level=method.level, epochs=epochs, prune_ratio=cfg.prune_ratio)
+    check_path(plan, key)
+    for call in plan.chain:
+        check_selector(call, method)
 
 
-def functions_of(method: MethodConfig) -> list[tuple[dict[str, Any], str, frozenset[str]]]:
-    """The method's functions, each with its key below the method and the parameters that its stage fills itself."""
-    cut = method.cut.score if method.cut else None
-    functions = [(method.score, "score", FROM_FILE), (method.select, "select", FILLED), (cut, "cut.score", FROM_FILE)]
-    return [(function, part, filled) for function, part, filled in functions if function is not None]
+def check_dynamic(cfg: Config, method: MethodConfig, key: str) -> None:
+    """Raise a ConfigError for a method without a sampler that exists, or beside another sampler."""
+    check_target(method.sampler, f"{key}.sampler", SAMPLED)
+    if cfg.pretrain.sampler:
+        what = f"{{}}: {key}={method.name} brings the sampler of this training"
+        raise ConfigError("pretrain.sampler", cfg.pretrain.sampler["_target_"], what)
 
 
-def check_arrays(cfg: Config, method: MethodConfig, function: dict[str, Any], key: str, filled: frozenset[str]) -> None:
-    """Raise a ConfigError if a function asks for arrays that nobody makes."""
-    check_exists(function, key)
-    arrays, surrogate = wanted(function, renamed(method, function), key, filled), cfg.surrogate
-    epochs = surrogate.epochs
-    for parameter, array in arrays.items():
-        of = ARRAYS[array].of
-        where = f"{key}.{parameter}"
+def check_selector(call: Call, method: MethodConfig) -> None:
+    """Raise a ConfigError for a selector without the scores that it ranks by, and for quotas where whole classes are
+    kept."""
+    target = call.function["_target_"]
+    if target == PER_CLASS and method.level == "class":
+        raise ConfigError(call.key, Shown(target), "a method of level=example: quotas share examples out over classes")
+    if method.score is None and call.scores == "scores" and SCORES & set(call.filled) and target != PER_CLASS:
+        raise ConfigError(f"{call.key.partition('.select')[0]}.score", None, f"a score function: {target} ranks by it")
+
+
+def check_snapshot(cfg: Config, plan: Plan, key: str) -> None:
+    """Raise a ConfigError if signals are asked of an epoch whose weights the surrogate does not keep."""
+    if plan.epoch is None or not plan.looks:
+        return
+    where = "signals.epoch" if plan.method.epoch is None else f"{key}.epoch"
+    if cfg.surrogate.checkpoint is not None:
+        raise ConfigError(where, plan.epoch, "null: surrogate.checkpoint has the weights of one moment")
+    if plan.epoch not in cfg.surrogate.snapshots:
+        kept = list(cfg.surrogate.snapshots)
+        expected = f"one of surrogate.snapshots, which is {kept}: surrogate.snapshots=[{plan.epoch}]"
+        raise ConfigError(where, plan.epoch, expected)
+
+
+def check_arrays(cfg: Config, call: Call) -> int | None:
+    """How many epochs the recorded dynamics have, if that is known, or a ConfigError if a function asks for arrays
+    that nobody makes."""
+    surrogate, epochs = cfg.surrogate, cfg.surrogate.epochs
+    for parameter, array in call.arrays.items():
+        of, where = entry(array).role, f"{call.key}.{parameter}"
         if of in ("target", "target_signals") and cfg.target is None:
             raise ConfigError(where, array, "a target to take it from: target=..., train@transfer=...")
         if of == "dynamics" and surrogate.dynamics is not None:
@@ -158,7 +181,7 @@ def check_arrays(cfg: Config, method: MethodConfig, function: dict[str, Any], ke
             raise ConfigError(where, array, "a surrogate that is trained here: surrogate.checkpoint has no dynamics")
         if array == "probabilities_by_epoch" and not surrogate.record.probabilities:
             raise ConfigError("surrogate.record.probabilities", False, f"true: {where} asks for them")
-    rehearse(function, arrays, key, level=method.level, epochs=epochs, prune_ratio=cfg.prune_ratio)
+    return epochs
 
 
 def check_foreign(path: str, array: str, where: str) -> int | None:
@@ -167,21 +190,21 @@ def check_foreign(path: str, array: str, where: str) -> int | None:
         found = look(path)
     except ConfigError as error:
         raise error.under("surrogate") from None
-    if (quantity := MADE_OF.get(array, array)) not in found.quantities:
+    if (quantity := ARRAYS[array].made_of or array) not in found.quantities:
         has = ", ".join(found.quantities)
         raise ConfigError(where, array, f"an array of {has}: surrogate.dynamics={path!r} has no {quantity}")
     return found.epochs
 
 
-def check_path(method: MethodConfig, key: str) -> None:
+def check_path(plan: Plan, key: str) -> None:
     """Raise a ConfigError unless `method.path` is a file exactly if a score function of the method reads one."""
-    scores = [(function, part) for function, part, filled in functions_of(method) if filled == FROM_FILE]
-    reads = [(function, part) for function, part in scores if "path" in parameters(function["_target_"]).names]
-    for function, part in reads:
-        if "path" in function:
-            raise ConfigError(f"{key}.{part}.path", function["path"], f"it as {key}.path: its content counts then")
+    method = plan.method
+    reads = [call for call in [plan.score, *plan.own_scores.values()] if call and "path" in call.filled]
+    for call in reads:
+        if "path" in call.function:
+            raise ConfigError(f"{call.key}.path", call.function["path"], f"it as {key}.path: its content counts then")
         if method.path is None or not Path(method.path).is_file():
-            expected = f"the file that {function['_target_']} reads (looked in {Path.cwd()})"
+            expected = f"the file that {call.function['_target_']} reads (looked in {Path.cwd()})"
             raise ConfigError(f"{key}.path", method.path, expected)
         told_of(method.path, f"{key}.path")
     if method.path is not None and not reads:
@@ -206,13 +229,14 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
             more = {"channels": " (3 makes grey RGB)", "tokenizer": ": the same one, by its content"}.get(fact, "")
             where = f"{key}.{fact}" if there["kind"] == "image" or fact == "kind" else f"{key}.codec.{fact}"
             raise ConfigError(where, there.get(fact), f"{wanted.get(fact)}, as the source has{more}")
-    if cfg.method.quota == "drop" and "validation" not in source.facts:
-        raise ConfigError(
-            "method.quota", "drop", "proportional or equal: the source has no validation split to look at"
-        )
+    plan = plan_of(cfg)
+    drops = [call.key for call in plan.chain if "class_errors" in call.arrays.values()]
+    if drops and "validation" not in source.facts:
+        key = drops[0] if drops[0].endswith("quota") else f"{drops[0]}.quota"
+        raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
     n, n_classes = source.facts["train"], source.facts["classes"]
-    if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "fresh_subsets"):
+    if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "dynamic"):
         kept = budget(cfg.prune_ratio, n)
         if kept < n_classes:
             expected = (
@@ -225,12 +249,11 @@ def check_splits(cfg: Config, source: Data, targets: dict[str, Data | None]) -> 
     """Raise a ConfigError where models are to be measured, or looked at, on a split that the data have not."""
     measured: list[Data | None] = [source, *targets.values()]
     asked = {"evaluate.split": (cfg.evaluate.split, measured)}
-    if wanted := inputs_asked_for(cfg.method) & {"signals", "gradients", "target_signals"}:
-        unknown = sorted(set(cfg.signals.arrays) - {"logits", "features"})
-        if unknown:
-            raise ConfigError("signals.arrays", list(cfg.signals.arrays), "some of logits, features")
-        seen: list[Data | None] = [source] if wanted - {"target_signals"} else []
-        seen += targets.values() if "target_signals" in wanted else []
+    if looks := plan_of(cfg).looks:
+        if set(cfg.signals.arrays) - set(computed("signals")):
+            raise ConfigError("signals.arrays", list(cfg.signals.arrays), f"some of {', '.join(computed('signals'))}")
+        seen: list[Data | None] = [source] if set(looks) - {"target_signals"} else []
+        seen += targets.values() if "target_signals" in looks else []
         asked["signals.split"] = (cfg.signals.split, seen)
     for key, (split, several) in asked.items():
         for data in several:
@@ -242,7 +265,7 @@ def check_splits(cfg: Config, source: Data, targets: dict[str, Data | None]) -> 
 def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
     """Raise a ConfigError if a training cannot use the inputs or the classes that it will be given."""
     trained = [("pretrain", cfg.pretrain, source)] if cfg.method.trains_on != "nothing" else []
-    if inputs_asked_for(cfg.method) & {"dynamics", "signals", "gradients", "target_signals", "heldout"}:
+    if plan_of(cfg).needs_surrogate:
         trained.append(("surrogate", cfg.surrogate, source))
     trained += [("transfer", cfg.transfer, data) for data in targets.values() if cfg.transfer and data]
     for role, recipe, data in trained:
@@ -258,8 +281,8 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
 
 def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None:
     """Raise a ConfigError if the recipe changes images in a way that those of this header.json do not allow."""
-    augment, in_memory, input = recipe.augment, header["storage"] == "memory", header["input"]
-    if input["kind"] != "image":
+    augment, input = recipe.augment, header["input"]
+    if not isinstance(codec_of(header["codec"]), Images):
         changed = {"augment": augment, "resolution": recipe.resolution, "adversarial": recipe.adversarial}
         for name, value in changed.items():
             if value != getattr(TrainConfig(), name):
@@ -269,31 +292,14 @@ def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None
     if recipe.buckets:
         raise ConfigError(f"{role}.buckets", recipe.buckets, "0: it is about texts, and images are of one size")
     side = min(input["height"], input["width"])
-    if in_memory and augment.random_resized_crop is not None:
-        key = f"{role}.augment.random_resized_crop"
-        raise ConfigError(key, augment.random_resized_crop, "null, or storage=files for these data")
-    if in_memory and recipe.resolution:
-        raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}, or storage=files for these data")
-    if augment.crop_padding and not in_memory:
-        raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, "0, or storage=memory for these data")
+    changes = (
+        ("augment.random_resized_crop", augment.random_resized_crop, "null", "workers"),
+        ("resolution", dict(recipe.resolution), "{}", "workers"),
+        ("augment.crop_padding", augment.crop_padding, "0", "memory"),
+    )
+    for name, value, nothing, loader in changes:
+        if value and loader != recipe.loader:
+            raise ConfigError(f"{role}.{name}", value, f"{nothing}, or {role}.loader={loader}: only with it")
     if augment.crop_padding >= side:
         expected = f"0 to {side - 1}: below the side of the images"
         raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, expected)
-
-
-def renamed(method: MethodConfig, function: dict[str, Any]) -> dict[str, str]:
-    """The part of `method.arrays` that is about parameters of this function."""
-    takes = parameters(function["_target_"]).names
-    return {parameter: array for parameter, array in method.arrays.items() if parameter in takes}
-
-
-def inputs_asked_for(method: MethodConfig) -> set[str]:
-    """Which finished results the method's functions want arrays of."""
-    if method.trains_on != "subset":
-        return set()
-    asked = {
-        ARRAYS[array].of
-        for function, key, filled in functions_of(method)
-        for array in wanted(function, renamed(method, function), f"method.{key}", filled).values()
-    }
-    return asked | {"heldout"} if method.quota == "drop" else asked

@@ -52,7 +52,7 @@ class DecodeConfig:
 
     VERSION: ClassVar[int] = 2
     codec: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; a data.codecs.Codec
-    storage: str = "memory"
+    kept: bool = True  # all columns on disk, for loaders that read them from memory; False = only their form
     # constants of the codec that say where something lies; of these `codec` has the content
     places: dict[str, Any] = field(default_factory=dict, metadata={"place": True})
 
@@ -69,10 +69,12 @@ class DataConfig:
     # these are handed to the codec, if it has such parameters (data.codecs.HANDED)
     size: int | None = _number(None, 1, unit="pixels")  # images are cropped square and resized; None = as they are
     channels: int | None = None  # 1 or 3 converts; None = as they are
+    resize: Any = None  # the test view: short side in pixels, or [height, width], before `crop`
+    crop: float | None = None  # centred square: side in pixels, or a share (above 0 to 1) of the largest one
     mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
     std: list[float] | None = None
     limit: LimitConfig = field(default_factory=LimitConfig)
-    storage: str = _choice("memory", "memory", "files")  # decoded in RAM, or decoded by workers at every epoch
+    storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
     # what tells two data sets apart: every byte, or (stat: nothing is read and checked) names and sizes of the files
     content: str = _choice("full", "full", "stat")
@@ -87,9 +89,9 @@ class DataConfig:
 class AugmentConfig:
     """Random changes of a training image."""
 
-    crop_padding: int = _number(0, 0, unit="pixels")  # reflect-pad by this, crop back at a random place
+    crop_padding: int = _number(0, 0, unit="pixels")  # reflect-pad, crop back at a random place; loader=memory only
     flip: bool = False  # mirror left-right half of the time
-    random_resized_crop: list[float] | None = None  # [smallest, largest] share of the area; storage=files only
+    random_resized_crop: list[float] | None = None  # [smallest, largest] share of the area; loader=workers only
 
 
 @dataclass
@@ -117,12 +119,14 @@ class TrainConfig:
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
     momentum: dict[str, Any] = field(default_factory=dict)  # the same for the optimiser's momentum, if it moves
-    resolution: dict[str, int] = field(default_factory=dict)  # low, high, start, end: ramp in pixels; storage=files
+    resolution: dict[str, int] = field(default_factory=dict)  # low, high, start, end: ramp in pixels; loader=workers
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
     buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
+    # where batches come from: decoded once and held in memory, or decoded by worker processes at every epoch
+    loader: str = _choice("memory", "memory", "workers")
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
@@ -135,12 +139,14 @@ class TrainConfig:
     processes: int = _number(1, 1)  # that share each batch: batch norm and sums differ with their number
     sync_batchnorm: bool = False  # batch norm over the batches of all processes; GPUs only
     eval_every: int = _number(0, 0, unit="epochs")  # 0 = only the final evaluation
-    fresh_prune_ratio: float | None = _number(None, 0, 0.9999)  # RS2: leave out this fraction, another one each epoch
+    sampler: dict[str, Any] = field(default_factory=dict)  # chooses anew each epoch; _target_ of dataprune.dynamic
+    callbacks: dict[str, Any] = field(default_factory=dict)  # by name: _target_ of a Lightning callback, and constants
     checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
     subset: str | None = None  # of a checkpoint that stands for a pruned model: the subset file it was trained on
     dynamics: str | None = (
         None  # of the surrogate: dynamics that another program recorded, instead of training for them
     )
+    snapshots: list[int] = field(default_factory=list)  # epochs after which the weights are kept, for signals
     seed: int = _number(0, 0)
 
 
@@ -161,7 +167,8 @@ class MethodConfig:
 
     name: str = MISSING
     level: str = _choice("example", "example", "class")  # what prune_ratio counts
-    trains_on: str = _choice("subset", "subset", "full", "short_full", "fresh_subsets", "nothing")
+    trains_on: str = _choice("subset", "subset", "full", "short_full", "dynamic", "nothing")
+    sampler: dict[str, Any] = field(default_factory=dict)  # of trains_on=dynamic: _target_ of dataprune.dynamic
     score: dict[str, Any] | None = None  # _target_ and constants; its array parameters are filled by name
     path: str | None = None  # a file of scores, handed to the score function as `path`
     select: dict[str, Any] | None = None
@@ -172,6 +179,9 @@ class MethodConfig:
     nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order
     weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+    # signals of the method's own by name: _target_, its constants, and shape, dtype, passes (dataprune.arrays)
+    signals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    epoch: int | None = _number(None, 1)  # signals of the surrogate after this epoch, one of surrogate.snapshots
 
 
 @dataclass
@@ -198,7 +208,7 @@ class ScoreConfig:
 
     VERSION: ClassVar[int] = 1
     function: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
     path: str | None = field(default=None, metadata={"place": True})  # of a function that reads a file
 
 
@@ -212,17 +222,25 @@ class CombineConfig:
 
 
 @dataclass
+class StepConfig:
+    """One selector of a chain, in which each wraps the next; compiled by dataprune.plan."""
+
+    function: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
+    filled: list[str] = field(default_factory=list)  # parameters that the stage fills: scores, budget, n, rng, select
+    scores: str = "scores"  # the role of the result whose scores it gets
+    key: str = field(default="method.select", metadata={"place": True})  # where the job's config names it
+
+
+@dataclass
 class SelectConfig:
-    """A selector with its constants, and how much it keeps. Stage: select."""
+    """Selectors with their constants, and how much they keep. Stage: select."""
 
     VERSION: ClassVar[int] = 1
-    function: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, str] = field(default_factory=dict)
+    steps: list[StepConfig] = field(default_factory=list)  # from the outermost wrapper to what picks in the end
     method: str = MISSING
     prune_ratio: float = MISSING
     level: str = "example"
-    cut_fraction: float = 0.0
-    quota: str = "none"
     weighted: bool = False
     seed: int = 0
 
@@ -242,8 +260,11 @@ class EvaluateConfig:
 class SignalsConfig:
     """Which outputs of a frozen model are kept, one pass over a split. Stage: signals."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     arrays: list[str] = field(default_factory=lambda: ["logits", "features"])
+    # signals that stand in no table, by name: _target_, its constants, shape, dtype
+    functions: dict[str, Any] = field(default_factory=dict)
+    epoch: int | None = _number(None, 1)  # of the training, from the weights of this snapshot; None = its end
     split: str = _choice("train", "test", "validation", "train")
     batch_size: int = _number(512, 1)
 
@@ -275,7 +296,7 @@ class RunConfig:
     devices: int | None = _number(None, 1)  # most that a stage may use; None = all there are
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
-    workers: int = _number(2, 0)  # processes that decode, storage=files only
+    workers: int = _number(2, 0)  # processes that decode, for loader=workers
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)
     influence: InfluenceConfig = field(default_factory=InfluenceConfig)
@@ -324,6 +345,8 @@ def identity(config: Any) -> dict[str, Any]:
 def _identity(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _identity(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_identity(inner) for inner in value]
     return identity(value) if dataclasses.is_dataclass(value) else value
 
 

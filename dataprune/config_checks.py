@@ -136,6 +136,9 @@ def check_train(train: TrainConfig, key: str) -> None:
         raise ConfigError(f"{key}.epochs", train.epochs, f"either epochs or {key}.iterations, and not both")
     if "_target_" not in train.optimizer:
         raise ConfigError(f"{key}.optimizer", train.optimizer, "a _target_ such as torch.optim.SGD with its constants")
+    if train.snapshots and (train.epochs is None or not all(1 <= epoch <= train.epochs for epoch in train.snapshots)):
+        there = "epochs of the training" + (f", 1 to {train.epochs}" if train.epochs else "")
+        raise ConfigError(f"{key}.snapshots", list(train.snapshots), there)
     if train.resolution and set(train.resolution) != {"low", "high", "start", "end"}:
         raise ConfigError(f"{key}.resolution", dict(train.resolution), "low, high (pixels), start and end (epochs)")
     if train.augment.random_resized_crop is not None and len(train.augment.random_resized_crop) != 2:
@@ -148,6 +151,11 @@ def check_data(data: DataConfig, key: str) -> None:
     """Raise a ConfigError when the data set names no reader, or a path that is missing or empty."""
     if "_target_" not in data.reader:
         raise ConfigError(f"{key}.reader", data.reader, "a _target_ such as dataprune.data.folder.read")
+    if data.storage is not None:
+        instead = {"files": "workers", "memory": "memory"}.get(data.storage, "memory, or workers")
+        recipes = "surrogate.loader=, pretrain.loader=" if key == "source" else "transfer.loader="
+        expected = f"nothing: how examples are loaded is said in each recipe, {recipes} ({instead})"
+        raise ConfigError(f"{key}.storage", data.storage, expected)
     if data.path is not None:
         path = Path(data.path)
         if not path.exists():

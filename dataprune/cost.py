@@ -16,7 +16,7 @@ NO_NETWORK = {"index", "decode", "adopt", "dynamics", "score", "select", "combin
 FIGURES = {  # the stem of a role -> the figure that it belongs to
     **dict.fromkeys(["source", "target", "others"], "data_s"),
     **dict.fromkeys(["surrogate", "dynamics"], "surrogate_s"),
-    **dict.fromkeys(["signals", "gradients", "target_signals", "heldout"], "signals_s"),
+    **dict.fromkeys(["signals", "gradients", "signal", "target_signals", "heldout"], "signals_s"),
     **dict.fromkeys(["scores", "cut", "combined"], "score_s"),
     **dict.fromkeys(["subset", "order"], "select_s"),
     **dict.fromkeys(["model"], "train_s"),
@@ -74,7 +74,7 @@ def figure_of(role: str) -> str:
     "scores.pets" is the part of "scores" that another target needs, "source_pixels" is the source decoded. Raises a
     ValueError for a role that is in no figure: nothing is left out in silence.
     """
-    stem = role.partition(".")[0].removesuffix("_pixels")
+    stem = role.partition(".")[0].removesuffix("_pixels").removesuffix("_workers")
     if stem not in FIGURES:
         raise ValueError(f"role {role!r} is in no figure of the ledger: add it to dataprune.cost.FIGURES")
     return FIGURES[stem]

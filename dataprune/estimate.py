@@ -1,36 +1,32 @@
 """`run.estimate=true`: what a job would build, and the time, memory and disk it would take; nothing is trained.
 
 The pipeline itself is asked: `experiment` runs with a `Planner` in place of `Stages`, which looks each stage up in the
-store and stands in for those that are missing. Times come from small timed samples on this machine: a few training
-steps of each network, each selector on one and two thousand made-up examples.
+store and stands in for those that are missing. Times come from small timed samples on this machine (dataprune.speed);
+of a user's own code nothing runs but what builds a network, without values.
 """
 
+import json
 import logging
 import math
 import os
 import shutil
-import tempfile
-import time
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dataprune.config import Config, SelectConfig, SignalsConfig, TrainConfig
-from dataprune.data.examples import Examples
+from dataprune.arrays import ARRAYS, RECORDED, Array, entry, own_signal
+from dataprune.config import Config, SignalsConfig, TrainConfig
 from dataprune.errors import ConfigError, Shown
 from dataprune.launch import recipe_of
+from dataprune.passes import device_of
 from dataprune.pipeline import experiment, experiments
-from dataprune.rehearsal import made_up_arrays
 from dataprune.selectors.budget import budget
-from dataprune.stage_calls import Stages
+from dataprune.speed import Speed, row_bytes, selection_seconds, speed_of
+from dataprune.stage_calls import Stages, Stamps
 from dataprune.store import Result, Store, fingerprint
 
 log = logging.getLogger(__name__)
 UNKNOWN = "?"  # digest of a result that is not there yet
-PROBE_STEPS = 6
 planned: dict[str, "Need"] = {}  # stages that an earlier job of this sweep would build: they count once
 
 
@@ -40,17 +36,20 @@ class Need:
 
     role: str
     stage: str
-    seconds: float
+    seconds: float | None  # None = nobody knows: a user's own function
     ram_mb: float
     disk_mb: float
 
 
-def estimate(cfg: Config) -> None:
-    """Print the plan of a job with its baselines; raise a ConfigError if memory or disk will not do."""
-    store = Store(cfg.run.store, verify=False)
+def estimate(cfg: Config, stamps: Stamps | None = None) -> None:
+    """Print the plan of a job with its baselines; raise a ConfigError if memory or disk will not do.
+
+    stamps: of a driver with many jobs, which looks at the files of a data set once.
+    """
+    store, stamps = Store(cfg.run.store, verify=False), {} if stamps is None else stamps
     found, needs, shared = 0, [], 0
     for name, single in experiments(cfg):
-        planner = Planner(store, single)
+        planner = Planner(store, single, stamps)
         experiment(single, planner)
         found += planner.found
         for key, need in planner.needs.items():
@@ -61,11 +60,15 @@ def estimate(cfg: Config) -> None:
             needs.append((name, need))
     print(f"\n{'':18}{'stage':14}{'':10}{'seconds':>9}{'RAM MB':>9}{'disk MB':>9}")
     for name, n in needs:
-        print(f"{name:18}{n.role:14}{n.stage:10}{n.seconds:9.1f}{n.ram_mb:9.0f}{n.disk_mb:9.1f}")
-    seconds, disk = sum(n.seconds for _, n in needs), sum(n.disk_mb for _, n in needs)
+        shown = "unknown" if n.seconds is None else f"{n.seconds:.1f}"
+        print(f"{name:18}{n.role:14}{n.stage:10}{shown:>9}{n.ram_mb:9.0f}{n.disk_mb:9.1f}")
+    seconds, disk = sum(n.seconds or 0.0 for _, n in needs), sum(n.disk_mb for _, n in needs)
+    unknown = sum(n.seconds is None for _, n in needs)
     ram = max((n.ram_mb for _, n in needs), default=0.0)
+    beside = f" and {unknown} of unknown time" if unknown else ""
     print(
-        f"to build: {len(needs)} stages, about {_duration(seconds)}, {ram:.0f} MB of memory, {disk:.0f} MB of disk; "
+        f"to build: {len(needs)} stages, about {_duration(seconds)}{beside}, {ram:.0f} MB of memory, "
+        f"{disk:.0f} MB of disk; "
         f"found: {found}; shared with what stands above or in earlier jobs: {shared}"
     )
     _check_room(cfg, ram, disk)
@@ -74,8 +77,8 @@ def estimate(cfg: Config) -> None:
 class Planner(Stages):
     """Looks stages up; a missing one becomes a Need and a stand-in result. Only data sets are really indexed."""
 
-    def __init__(self, store: Store, cfg: Config) -> None:
-        super().__init__(store, cfg, None)
+    def __init__(self, store: Store, cfg: Config, stamps: Stamps) -> None:
+        super().__init__(store, cfg, None, stamps=stamps)
         self.cfg, self.found = cfg, 0
         self.needs: dict[str, Need] = {}
 
@@ -96,7 +99,7 @@ class Planner(Stages):
         key = fingerprint([recipe.stage, recipe.config, behind])
         self.needs[key] = self._need(name, config, role, results)
         facts = {"examples": self._examples(config, results), "images_seen": 0, "kept": 0, "train": 0}
-        known_later = {"digest": UNKNOWN, "seconds": self.needs[key].seconds, "facts": facts}
+        known_later = {"digest": UNKNOWN, "seconds": self.needs[key].seconds or 0.0, "facts": facts}
         stand_in = Result(Path(key), asdict(recipe), known_later)
         self.results[role] = stand_in
         return stand_in
@@ -106,123 +109,68 @@ class Planner(Stages):
         n = results["examples"].facts["train"] if "examples" in results else 0
         if not isinstance(config, TrainConfig):
             return n
-        if config.fresh_prune_ratio is not None:
-            return budget(config.fresh_prune_ratio, n)
+        if config.sampler:  # the most that an epoch has, where the sampler decides by itself
+            asks = "prune_ratio" in self.cfg.method.sampler.values()
+            return budget(self.cfg.prune_ratio, n) if asks else n
         return budget(self.cfg.prune_ratio, n) if "subset" in results else n
 
     def _need(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:
         examples = results.get("examples", self.results["source"])
-        pixels = results.get("pixels", self.results["source_pixels"])
-        n, model = examples.facts["train"], config if isinstance(config, TrainConfig) and config.model else None
-        probe = _probe(str(examples.path), str(pixels.path), _frozen(model or self.cfg.pretrain))
+        n, disk = examples.facts["train"], examples.facts["train"] * 4 / 1e6
         if name == "train":
-            count = self._examples(config, results)
-            batch = min(config.batch_size, count)
-            steps = config.iterations or config.epochs * math.ceil(count / batch)
-            per_step = probe.step_s * batch / probe.batch
-            seconds = (n / batch * per_step / 3 + 1e-3 * steps) if config.trainable == "head" else steps * per_step
-            recorded = 13 * (config.epochs or 0) * n if config.record.forward != "none" else 0
-            return Need(role, name, seconds, (probe.images_mb + 4 * probe.model_mb), probe.model_mb + recorded / 1e6)
+            return self._training(config, role, results)
         if name in ("signals", "evaluate"):
-            rows = examples.facts["test"] if name == "evaluate" else n
-            width = sum({"features": probe.width, "logits": probe.classes, "grad_norm": 1}[a] for a in _arrays(config))
-            # a batch of per-example gradients was seen to take three times a training step
-            forward = rows / probe.batch * probe.step_s * (3 if "grad_norm" in _arrays(config) else 1 / 3)
-            return Need(role, name, forward, probe.images_mb + probe.model_mb, rows * 4 * max(width, 4) / 1e6)
-        if name == "select" and "order" not in results:  # else it is cut from a selection that stands above
-            ram = 2 * n * 4 * probe.width / 1e6 if "features" in str(config) else n * 16 / 1e6
-            return Need(
-                role, name, _selection_seconds(_frozen(config), n, probe.width, probe.classes), ram, n * 16 / 1e6
-            )
-        return Need(role, name, n * 1e-6, 100.0, n * 4 / 1e6)
+            return self._look(name, config, role, results)
+        if name == "select":
+            speed = self._speed(self.cfg.surrogate, results)
+            asked = {array for step in config.steps for array in step.arrays.values()}
+            rows = sum(row_bytes(entry(array).axes, entry(array).dtype or "float32", speed) for array in asked)
+            nested = "order" in results  # cut from a selection that stands above
+            seconds = 0.0 if nested else selection_seconds(config, n, speed)
+            return Need(role, name, seconds, n * (16 + 2 * rows) / 1e6, n * 16 / 1e6)
+        return Need(role, name, n * 1e-6, 100.0, disk)
 
+    def _speed(self, recipe: TrainConfig, results: dict[str, Result]) -> Speed:
+        examples = results.get("examples", self.results["source"])
+        pixels = results.get("pixels", self.results["source_pixels"])
+        assert recipe.model is not None
+        header = json.loads((pixels / "header.json").read_text())
+        each = sum(math.prod(form["shape"]) for form in header["columns"].values() if form["shape"])
+        rows = sum(examples.facts.get(split, 0) for split in ("train", "validation", "test"))
+        images = each * rows if header["kept"] else 0
+        about = json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(header["input"])
+        return speed_of(*about, examples.facts["classes"], str(device_of(self.run))).holding(images / 1e6)
 
-@dataclass(frozen=True)
-class Probe:
-    """What a few training steps of a network on a data set showed."""
+    def _training(self, config: TrainConfig, role: str, results: dict[str, Result]) -> Need:
+        speed = self._speed(config if config.model else self.cfg.pretrain, results)
+        count = self._examples(config, results)
+        steps = config.iterations or config.epochs * math.ceil(count / config.batch_size)  # type: ignore[operator]
+        seen = steps * min(config.batch_size, count)
+        image_s = speed.image_s
+        if image_s is not None and config.trainable == "head":  # the features once, and steps of a linear layer
+            seconds: float | None = count * image_s / 3 + 1e-3 * steps
+        else:
+            seconds = None if image_s is None else seen * image_s
+        n = results["examples"].facts["train"]
+        recorded = sum(row_bytes(array.axes, array.dtype, speed, config.epochs or 1) for array in RECORDED.values())
+        disk = speed.model_mb * (1 + len(config.snapshots))
+        disk += n * recorded / 1e6 if config.record.forward != "none" else 0
+        return Need(role, "train", seconds, speed.images_mb + 4 * speed.model_mb, disk)
 
-    step_s: float
-    batch: int
-    width: int
-    classes: int
-    model_mb: float
-    images_mb: float
-
-
-@cache
-def _probe(folder: str, pixels: str, frozen: tuple) -> Probe:
-    """Time a few training steps (a batch of at most 64) of the recipe's network on the indexed data."""
-    import torch
-
-    from dataprune.config import RunConfig, from_plain
-    from dataprune.stages.train import Training
-
-    config: TrainConfig = from_plain(TrainConfig, _thawed(frozen))
-    inputs = {"examples": Path(folder), "pixels": Path(pixels)}
-    examples = Examples.of(inputs, "train")
-    small = min(64, config.batch_size, len(examples))
-    config = replace(config, batch_size=small, epochs=None, iterations=PROBE_STEPS, fresh_prune_ratio=None)
-    config = replace(config, processes=1, sync_batchnorm=False)  # this process alone
-    with tempfile.TemporaryDirectory() as work:
-        training = Training(config, inputs, Path(work), RunConfig(), "probe")
-        network = training.network()
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-        took = []
-        for _, batch in zip(range(PROBE_STEPS), training._loader(network), strict=False):
-            start = time.perf_counter()
-            torch.nn.functional.cross_entropy(network(**batch["inputs"]), batch["y"]).backward()
-            optimizer.step()
-            took.append(time.perf_counter() - start)
-    parameters = sum(p.numel() for p in network.parameters())
-    each = sum(math.prod(form["shape"]) for form in examples.header["columns"].values() if form["shape"])
-    images = each * len(examples) if examples.header["storage"] == "memory" else 0
-    step = float(np.median(took[1:] or took))
-    return Probe(step, small, network.head.in_features, network.head.out_features, parameters * 4e-6, images / 1e6)
-
-
-@cache
-def _selection_seconds(frozen: tuple, n: int, width: int, classes: int) -> float:
-    """Time the selector on 1,000 and 2,000 made-up examples and go on to n by the power law between them."""
-    from dataprune.config import from_plain
-    from dataprune.stages.select import select
-
-    config: SelectConfig = from_plain(SelectConfig, _thawed(frozen))
-    if config.level == "class":
-        return 0.0
-    rng, took = np.random.default_rng(0), []
-    for m in (500, 1000, 2000):  # the first one only compiles
-        made_up = made_up_arrays(m, classes, 3, width) | {"scores": rng.random(m).astype(np.float32)}
-        arrays = {name: made_up[array] for name, array in _wanted(config).items()}
-        start = time.perf_counter()
-        select(config, m, made_up["labels"], arrays, made_up["scores"], made_up["scores"])
-        took.append(time.perf_counter() - start)
-    power = min(3.0, max(1.0, math.log2(max(took[2], 1e-5) / max(took[1], 1e-5))))
-    return took[2] * (max(n, 2000) / 2000) ** power
-
-
-def _wanted(config: SelectConfig) -> dict[str, str]:
-    from dataprune.stages.arrays import wanted
-    from dataprune.stages.select import FILLED, KEY
-
-    return wanted(config.function, config.arrays, KEY, FILLED)
-
-
-def _arrays(config: Any) -> list[str]:
-    return config.arrays if isinstance(config, SignalsConfig) else []
-
-
-def _frozen(config: Any) -> tuple:
-    """A config as something hashable."""
-    from dataclasses import asdict
-    from json import dumps
-
-    return (dumps(asdict(config)),)
-
-
-def _thawed(frozen: tuple) -> dict[str, Any]:
-    from json import loads
-
-    return loads(frozen[0])
+    def _look(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:
+        of_surrogate = isinstance(config, SignalsConfig) or role.startswith("heldout")
+        speed = self._speed(self.cfg.surrogate if of_surrogate else self.cfg.pretrain, results)
+        arrays = [Array("", ("n", 2), "int64", "predictions", passes="forward")]
+        if isinstance(config, SignalsConfig):
+            own = {signal: own_signal(signal, spec) for signal, spec in config.functions.items()}
+            arrays = [own.get(array) or ARRAYS[array] for array in config.arrays]
+        rows = results["examples"].facts[config.split]
+        known = speed.image_s is not None and all(array.passes for array in arrays)
+        # a batch of per-example gradients was seen to take three times a training step
+        times = 3 if any(array.passes == "gradient" for array in arrays) else 1 / 3
+        seconds = rows * speed.image_s * times if known and speed.image_s is not None else None
+        disk = rows * sum(row_bytes(array.axes, array.dtype, speed) for array in arrays) / 1e6
+        return Need(role, name, seconds, speed.images_mb + speed.model_mb, disk)
 
 
 def _duration(seconds: float) -> str:

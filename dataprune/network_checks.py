@@ -16,21 +16,21 @@ from dataprune.config import Config, TrainConfig
 from dataprune.data.codecs import codec_of
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
+from dataprune.plan import Plan
 
 OURS = "dataprune."
-TOLD_BY_SURROGATE = {"dynamics", "signals", "gradients", "target_signals", "heldout"}
 
 
-def check_networks(cfg: Config, asked: set[str], source: Data, target: Data | None) -> None:
+def check_networks(cfg: Config, plan: Plan, source: Data, target: Data | None) -> None:
     """Raise a ConfigError for a network that cannot be built or takes no inputs of this size, and for a checkpoint that
     does not fit its network.
 
-    asked: what the method wants arrays of (checks.inputs_asked_for). Imports torch: for jobs that train something.
+    Imports torch: for jobs that train something.
     """
     used: list[tuple[str, TrainConfig, Data | None, str]] = []
-    if asked & TOLD_BY_SURROGATE:
+    if plan.prunes and plan.needs_surrogate:
         used.append(("surrogate", cfg.surrogate, source, "source"))
-    if "target_signals" in asked:
+    if plan.prunes and "target_signals" in plan.roles:
         used.append(("surrogate", cfg.surrogate, target, "target"))
     if cfg.method.trains_on != "nothing":
         used.append(("pretrain", cfg.pretrain, source, "source"))

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dataprune.callables import parameters
-from dataprune.checks import check_data, check_functions, inputs_asked_for, renamed
+from dataprune.checks import check_data, check_functions
 from dataprune.config import (
     AdoptConfig,
     CombineConfig,
@@ -25,6 +24,7 @@ from dataprune.config import (
     MethodConfig,
     ScoreConfig,
     SelectConfig,
+    StepConfig,
     TrainConfig,
 )
 from dataprune.cost import cost_file
@@ -36,21 +36,17 @@ from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
 from dataprune.models.weights import weights_of
 from dataprune.network_checks import check_networks
-from dataprune.ratios import around, fraction_at
+from dataprune.plan import PREFIX, Call, Plan, plan_of
+from dataprune.recipe_checks import check_sampler
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stage_calls import Stages, Stamps
-from dataprune.stages.arrays import ARRAYS, wanted
-from dataprune.stages.score import FILLED as FROM_FILE
-from dataprune.stages.select import FILLED
 from dataprune.store import Result, Store
 from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
 from dataprune.subset import Subset
 
 log = logging.getLogger(__name__)
-BY_RATIO = "method.cut.by_prune_ratio"
-PREFIX = {"_target_": "dataprune.selectors.ranked.prefix"}
 
 
 def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None) -> list[dict[str, Any]]:
@@ -101,29 +97,26 @@ def experiments(cfg: Config) -> list[tuple[str, Config]]:
 
 def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
-    method = cfg.method
+    method, plan = cfg.method, plan_of(cfg)
     source, target, others = indexed(cfg, stage)
-    asked = inputs_asked_for(method) if prunes(cfg) else set()
-    stage.before_training = lambda: check_networks(cfg, asked, source, target)
+    stage.before_training = lambda: check_training(cfg, plan, source, target)
 
     known: dict[str, Result | None] = {"examples": source.table, "target": target.table if target else None}
     subset = None
-    if prunes(cfg):
+    if plan.prunes:
+        for note in plan.notes:
+            log.info("%s", note)
         seen = {"examples": source, "target": target} | {f"others.{name}": data for name, data in others.items()}
-        known |= look_at_data(stage, cfg, seen)
-        if method.score:
-            known["scores"] = score(stage, method.score, method, known, "scores")
+        known |= look_at_data(stage, cfg, plan, seen)
+        if plan.score:
+            known["scores"] = score(stage, plan.score, method.path, known, "scores")
         if method.runs > 1:
-            known["scores"] = averaged(stage, cfg, known, seen)
+            known["scores"] = averaged(stage, cfg, plan, known, seen)
         if others:
-            known["scores"] = combined(stage, method, known, others)
-        if fraction := cut_fraction(cfg):
-            assert method.cut is not None
-            ends = around(method.cut.by_prune_ratio, cfg.prune_ratio, BY_RATIO) or (0, 0)
-            if ends[0] < ends[1]:
-                log.info("%s: %g of the examples, between its entries for %g and %g", BY_RATIO, fraction, *ends)
-            known["cut"] = score(stage, method.cut.score, method, known, "cut")
-        subset = select(stage, cfg, known)
+            known["scores"] = combined(stage, plan, known, others)
+        for role, call in plan.cuts.items():
+            known[role] = score(stage, call, method.path, known, role)
+        subset = select(stage, cfg, plan, known)
 
     if method.trains_on == "nothing":
         model = None
@@ -133,58 +126,78 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
         whole = replace(cfg.evaluate, half="all")  # `half` is of the target
-        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **source.inputs)
+        seen_so = source.inputs(cfg.pretrain.loader)
+        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **seen_so)
 
     if target is not None:
-        adapted = train(stage, transferring(cfg), "adapted", target, init=model)
-        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs)
+        adapted = train(stage, transfer := transferring(cfg), "adapted", target, init=model)
+        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.loader))
     return row_of(cfg, stage.results, stage.built)
 
 
 def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Data]]:
     """The source, the target and the other targets by name, indexed and found fit for the experiment."""
-    source = stage.data(cfg.source, "source")
-    target = stage.data(cfg.target, "target") if cfg.target else None
-    others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
+    of_source, of_target = loaders(cfg, plan_of(cfg))
+    source = stage.data(cfg.source, "source", of_source)
+    target = stage.data(cfg.target, "target", of_target) if cfg.target else None
+    others = {name: stage.data(data, f"others.{name}", of_target) for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
     return source, target, others
 
 
-def look_at_data(stage: Stages, cfg: Config, known: dict[str, Data | None], run: str = "") -> dict[str, Result]:
+def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """Which loaders read the source, and which the targets, each with a recipe that names it."""
+    # without a surrogate and a training the source is indexed all the same: its facts stand in the row
+    of_source = {cfg.pretrain.loader: "pretrain"}
+    if plan.needs_surrogate:
+        of_source.setdefault(cfg.surrogate.loader, "surrogate")
+    of_target = {cfg.transfer.loader: "transfer"} if cfg.transfer else {}
+    if "target_signals" in plan.looks:
+        of_target.setdefault(cfg.surrogate.loader, "surrogate")
+    return of_source, of_target
+
+
+def look_at_data(
+    stage: Stages, cfg: Config, plan: Plan, known: dict[str, Data | None], again: str = ""
+) -> dict[str, Result]:
     """What the surrogate tells of the data, as far as the method asks for it: dynamics and signals, by role.
 
-    run: what the roles end in where there are several surrogates.
+    again: what the roles end in where there are several surrogates.
     """
-    asked, source = inputs_asked_for(cfg.method), known["examples"]
+    source = known["examples"]
     assert source is not None
     seen: dict[str, Result] = {}
     foreign = cfg.surrogate.dynamics is not None
-    if "dynamics" in asked and foreign:
+    if "dynamics" in plan.roles and foreign:
         seen["dynamics"] = dynamics(stage, cfg.surrogate, examples=source.table)
-    if not asked & {"signals", "gradients", "target_signals", "heldout"} and (foreign or "dynamics" not in asked):
+    if not plan.looks and "heldout" not in plan.roles and (foreign or "dynamics" not in plan.roles):
         return seen
-    surrogate = train(stage, replace(cfg.surrogate, dynamics=None), f"surrogate{run}", source)
+    surrogate = train(stage, replace(cfg.surrogate, dynamics=None), f"surrogate{again}", source)
     seen.setdefault("dynamics", surrogate)
-    if "heldout" in asked:
+    if "heldout" in plan.roles:
         heldout = EvaluateConfig(split="validation")
-        seen["heldout"] = stage("evaluate", heldout, f"heldout{run}", model=surrogate, **source.inputs)
-    split = {"signals": "examples", "gradients": "examples", "target_signals": "target"}
-    split |= {f"target_signals.{name}": f"others.{name}" for name in cfg.others}
-    for role, data in split.items():
-        if role.partition(".")[0] in asked and (looked_at := known[data]) is not None:
-            config = replace(cfg.signals, arrays=["grad_norm"]) if role == "gradients" else cfg.signals
-            seen[role] = stage("signals", config, f"{role}{run}", model=surrogate, **looked_at.inputs)
+        inputs = source.inputs(cfg.surrogate.loader)
+        seen["heldout"] = stage("evaluate", heldout, f"heldout{again}", model=surrogate, **inputs)
+    for role in plan.looks:
+        places: dict[str, Data | None] = {role: source}
+        if role == "target_signals":
+            places = {role: known["target"]} | {f"{role}.{name}": known[f"others.{name}"] for name in cfg.others}
+        for name, data in places.items():
+            if data is not None:
+                config, inputs = plan.config_of(role, cfg.signals), data.inputs(cfg.surrogate.loader)
+                seen[name] = stage("signals", config, f"{name}{again}", model=surrogate, **inputs)
     return seen
 
 
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
-        return stage("train", config, role, weights=weights_of(config.model), **data.inputs, **inputs)
+        weights = weights_of(config.model)
+        return stage("train", config, role, weights=weights, **data.inputs(config.loader), **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
     files = _content(config.checkpoint, Path(config.checkpoint))
-    return stage("adopt", adopted, role, files=files, **data.inputs)
+    return stage("adopt", adopted, role, files=files, **data.inputs(config.loader))
 
 
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:
@@ -200,91 +213,67 @@ def _content(path: str, *files: Path) -> str:
     return digest([*files, *filter(None, [cost_file(path)])])
 
 
-def score(
-    stage: Stages, function: dict[str, Any], method: MethodConfig, known: dict[str, Result | None], role: str
-) -> Result:
-    """The scores of `function`, from those results that hold its arrays."""
-    arrays = renamed(method, function)
-    roles = {ARRAYS[array].of for array in wanted(function, arrays, "method.score", FROM_FILE).values()}
-    inputs: dict[str, Result | str | None] = {name: known.get(name) for name in roles}
-    path = method.path if "path" in parameters(function["_target_"]).names else None
+def score(stage: Stages, call: Call, path: str | None, known: dict[str, Result | None], role: str) -> Result:
+    """The scores that a function gives, from those results that hold its arrays. path: the file of one that reads."""
+    inputs: dict[str, Result | str | None] = {name: known.get(name) for name in call.roles}
+    path = path if "path" in call.filled else None
     if path is not None:
         inputs["files"] = _content(path, Path(path))
-    return stage("score", ScoreConfig(function, arrays, path), role, **inputs)
+    return stage("score", ScoreConfig(call.function, call.arrays, path), role, **inputs)
 
 
-def averaged(stage: Stages, cfg: Config, known: dict[str, Result | None], data: dict[str, Data | None]) -> Result:
+def averaged(
+    stage: Stages, cfg: Config, plan: Plan, known: dict[str, Result | None], data: dict[str, Data | None]
+) -> Result:
     """The mean of the method's scores over several surrogates: the one whose scores are known, and others beside it.
 
     Their seeds are drawn from the first one's, so that no two experiments share a surrogate by counting up.
     """
-    method = cfg.method
-    assert method.score is not None
+    assert plan.score is not None
     each = [known["scores"]]
-    for run in range(1, method.runs):
-        again = replace(cfg, surrogate=replace(cfg.surrogate, seed=number(cfg.surrogate.seed, "runs", run)))
-        seen = known | look_at_data(stage, again, data, run=f".run{run}")
-        each.append(score(stage, method.score, method, seen, f"scores.run{run}"))
+    for i in range(1, plan.method.runs):
+        again = replace(cfg, surrogate=replace(cfg.surrogate, seed=number(cfg.surrogate.seed, "runs", i)))
+        seen = known | look_at_data(stage, again, plan, data, again=f".run{i}")
+        each.append(score(stage, plan.score, plan.method.path, seen, f"scores.run{i}"))
     inputs = {f"scores_{i}": scores for i, scores in enumerate(each)}
     return stage("combine", CombineConfig("runs"), "combined", **inputs)
 
 
-def combined(stage: Stages, method: MethodConfig, known: dict[str, Result | None], others: dict[str, Data]) -> Result:
+def combined(stage: Stages, plan: Plan, known: dict[str, Result | None], others: dict[str, Data]) -> Result:
     """One ranking of the source's classes for the target and the others."""
-    assert method.score is not None
+    assert plan.score is not None
     seen = [(known["scores"], known.get("target_signals"))]
     for name, data in others.items():
         signals = known.get(f"target_signals.{name}")
         instead = known | {"target": data.table, "target_signals": signals}
-        seen.append((score(stage, method.score, method, instead, f"scores.{name}"), signals))
+        seen.append((score(stage, plan.score, plan.method.path, instead, f"scores.{name}"), signals))
     # in an order that does not depend on which of the targets the job is about: all share one result
     seen.sort(key=lambda pair: [result.digest for result in pair if result is not None])
     inputs = {f"scores_{i}": scores for i, (scores, _) in enumerate(seen)}
     inputs |= {f"signals_{i}": signals for i, (_, signals) in enumerate(seen)}
-    return stage("combine", CombineConfig(method.combine), "combined", **inputs)
+    return stage("combine", CombineConfig(plan.method.combine), "combined", **inputs)
 
 
-def select(stage: Stages, cfg: Config, known: dict[str, Result | None]) -> Result:
+def select(stage: Stages, cfg: Config, plan: Plan, known: dict[str, Result | None]) -> Result:
     """The subset that the method keeps."""
-    method = cfg.method
-    assert method.select is not None
-    arrays = renamed(method, method.select)
-    if cfg.others:  # the combined ranking has no ties, and no single target could break them
-        arrays = {parameter: array for parameter, array in arrays.items() if ARRAYS[array].of != "target_signals"}
-    roles = {ARRAYS[array].of for array in wanted(method.select, arrays, "method.select", FILLED).values()}
+    method = plan.method
     config = SelectConfig(
-        function=method.select,
-        arrays=arrays,
+        steps=[call.step for call in plan.steps],
         method=method.name,
         prune_ratio=cfg.prune_ratio,
         level=method.level,
-        cut_fraction=cut_fraction(cfg),
-        quota=method.quota,
         weighted=method.weighted,
-        # a selector that draws nothing gives the same ids for every seed
-        seed=cfg.seed if "rng" in parameters(method.select["_target_"]).required else 0,
+        seed=cfg.seed if plan.draws else 0,  # a selector that draws nothing gives the same ids for every seed
     )
-    inputs = {name: known.get(name) for name in roles | {"examples", "scores", "cut", "heldout"}}
-    if method.nested_from is not None and cfg.prune_ratio >= method.nested_from:
+    roles = {"examples", "scores", *plan.cuts}.union(*(call.array_roles for call in plan.steps))
+    inputs = {name: known.get(name) for name in roles}
+    if plan.order_ratio is not None:
         # one run of the selector serves every larger ratio: their subsets are the first of its picks
-        largest = replace(config, prune_ratio=max(method.nested_from, config.cut_fraction))
+        largest = replace(config, prune_ratio=plan.order_ratio)
         inputs = {"examples": known["examples"], "order": stage("select", largest, "order", **inputs)}
-        config = replace(config, function=PREFIX, arrays={"order": "order"}, cut_fraction=0.0, seed=0)
+        prefix = StepConfig({"_target_": PREFIX}, {"order": "order"}, ["budget"])
+        config = replace(config, steps=[prefix], seed=0)
     return stage("select", config, "subset", **inputs)
-
-
-def prunes(cfg: Config) -> bool:
-    """Whether anything is selected: not at ratio 0, unless the selector does not look at it (a list of classes)."""
-    method = cfg.method
-    if method.trains_on != "subset" or method.select is None:
-        return False
-    return cfg.prune_ratio > 0 or {"budget", "k"}.isdisjoint(parameters(method.select["_target_"]).names)
-
-
-def cut_fraction(cfg: Config) -> float:
-    """Fraction of the examples that leaves before the selection, at this prune ratio."""
-    cut = cfg.method.cut
-    return 0.0 if cut is None else fraction_at(cut.fraction, cut.by_prune_ratio, cfg.prune_ratio, BY_RATIO)
 
 
 def effective(cfg: Config) -> Config:
@@ -292,11 +281,24 @@ def effective(cfg: Config) -> Config:
 
     A method that keeps everything at this prune ratio is no method: it is `full`.
     """
-    if cfg.method.trains_on == "subset" and cfg.method.select is not None and not prunes(cfg):
+    plan = plan_of(cfg)
+    if plan.chain and not plan.prunes:
         cfg = replace(cfg, method=MethodConfig(name="full", trains_on="full"))
     ratio = {"full": 0.0, "nothing": 1.0}.get(cfg.method.trains_on, cfg.prune_ratio)
-    looks_at_targets = inputs_asked_for(cfg.method) & {"target", "target_signals"}
-    return replace(cfg, prune_ratio=ratio, others=cfg.others if looks_at_targets else {})
+    if cfg.method.trains_on == "dynamic" and "prune_ratio" not in cfg.method.sampler.values():
+        ratio = 0.0  # it decides by itself how much it leaves out, whatever ratio was asked for: beside `full`
+    looks = plan.prunes and plan.looks_at_targets
+    return replace(cfg, prune_ratio=ratio, others=cfg.others if looks else {})
+
+
+def check_training(cfg: Config, plan: Plan, source: Data, target: Data | None) -> None:
+    """Raise a ConfigError for what is known to be wrong once torch is there, before the first training."""
+    check_networks(cfg, plan, source, target)
+    recipes = {"surrogate": cfg.surrogate, "pretrain": pretraining(cfg, source), "transfer": cfg.transfer}
+    for role, recipe in recipes.items():
+        if recipe is not None and recipe.sampler and recipe.epochs is not None:
+            key = "method" if role == "pretrain" and cfg.method.trains_on == "dynamic" else role
+            check_sampler(recipe, f"{key}.sampler", source.facts["train"])
 
 
 def check_claim(cfg: Config, source: Result, subset: Result | None) -> None:
@@ -317,14 +319,29 @@ def check_claim(cfg: Config, source: Result, subset: Result | None) -> None:
 
 
 def pretraining(cfg: Config, source: Data) -> TrainConfig:
-    """The recipe of the source model; a compute-matched baseline sees as many images as the pruned run."""
-    recipe, ratio = cfg.pretrain, cfg.prune_ratio
-    if cfg.method.trains_on == "fresh_subsets":
-        return replace(recipe, fresh_prune_ratio=ratio)
+    """The recipe of the source model.
+
+    `short_full` and samplers that choose anew each epoch cost less than the whole source does, in the same way whether
+    the recipe counts epochs or iterations: short_full takes the kept fraction of the steps, a sampler's epochs are as
+    many as those of the whole source, each of fewer examples.
+    """
+    recipe, ratio, n = cfg.pretrain, cfg.prune_ratio, source.facts["train"]
+    if cfg.method.trains_on == "dynamic":
+        per_epoch = math.ceil(n / recipe.batch_size)
+        epochs = recipe.epochs or max(1, round(recipe.iterations / per_epoch))
+        return replace(recipe, epochs=epochs, iterations=None, sampler=sampler_at(cfg.method.sampler, ratio))
     if cfg.method.trains_on == "short_full" and recipe.epochs is not None:
-        images = budget(ratio, source.facts["train"]) * recipe.epochs
+        images = budget(ratio, n) * recipe.epochs
         return replace(recipe, epochs=None, iterations=math.ceil(images / recipe.batch_size))
+    if cfg.method.trains_on == "short_full":
+        assert recipe.iterations is not None
+        return replace(recipe, iterations=budget(ratio, recipe.iterations))
     return recipe
+
+
+def sampler_at(sampler: dict[str, Any], prune_ratio: float) -> dict[str, Any]:
+    """A method's sampler, the job's prune ratio put where its constants say `prune_ratio`."""
+    return {name: prune_ratio if value == "prune_ratio" else value for name, value in sampler.items()}
 
 
 def transferring(cfg: Config) -> TrainConfig:

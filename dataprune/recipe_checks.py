@@ -5,9 +5,12 @@ from typing import Any
 
 from hydra.utils import get_method
 
+from dataprune.callables import check_target, make
 from dataprune.config import AugmentConfig, TrainConfig
 from dataprune.errors import ConfigError
 
+SAMPLED = frozenset({"n", "epochs", "seed"})  # parameters of a sampler that the training fills
+SAMPLERS = "dataprune.dynamic."
 SCHEDULES = "dataprune.models.schedules."  # functions of a step and constants: they can be asked beforehand
 PER_EPOCH, EPOCHS = 10, 50  # of the made-up training that a schedule is asked about
 
@@ -20,6 +23,13 @@ def check_recipe(recipe: TrainConfig, role: str) -> None:
             raise ConfigError("transfer.checkpoint", recipe.checkpoint, "null: the model that comes in is transferred")
         return
     check_optimizer(recipe.optimizer, f"{role}.optimizer")
+    if recipe.sampler:
+        check_target(recipe.sampler, f"{role}.sampler", SAMPLED)
+        if recipe.epochs is None:
+            key, expected = f"{role}.iterations", f"null, and {role}.epochs instead: a sampler chooses by epoch"
+            raise ConfigError(key, recipe.iterations, expected)
+    for name, callback in recipe.callbacks.items():
+        check_target(callback, f"{role}.callbacks.{name}")
     check_schedules(recipe, role)
     if (area := recipe.augment.random_resized_crop) is not None and not 0 < area[0] <= area[1] <= 1:
         key = f"{role}.augment.random_resized_crop"
@@ -45,6 +55,12 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
             raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
         if recipe.resolution and recipe.augment == AugmentConfig():
             raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
+
+
+def check_sampler(recipe: TrainConfig, key: str, n: int) -> None:
+    """Raise a ConfigError for constants that a sampler of ours refuses, of n examples. Imports torch."""
+    if recipe.sampler["_target_"].startswith(SAMPLERS):
+        make(recipe.sampler, key, n=n, epochs=recipe.epochs, seed=recipe.seed)
 
 
 def check_optimizer(optimizer: dict[str, Any], key: str) -> None:

@@ -20,11 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from hydra.utils import get_method
 
+from dataprune.arrays import RECORDED
 from dataprune.errors import ConfigError, Shown, first
+from dataprune.quantities import Outputs
 from dataprune.store import create_array, write_json
 
-ROWS = {"p_true": np.float32, "margin": np.float32, "error": np.float32, "correct": np.bool_}
+ROWS = {name: np.dtype(array.dtype) for name, array in RECORDED.items()}
+FUNCTIONS = [get_method(array.function) for array in RECORDED.values()]
+SEEN = list(ROWS).index("correct")  # the row that is a number wherever an example was seen
 
 
 class Recorder:
@@ -47,7 +52,7 @@ class Recorder:
                 raise ConfigError(name, value, "1 or more")
         self.path, self.n, self.epochs, self.n_classes = Path(path), n, epochs, n_classes
         self.epoch: int | None = None
-        self.rows: torch.Tensor | None = None  # float32 (4, n) on the device of the logits, NaN = not seen yet
+        self.rows: torch.Tensor | None = None  # float32 (q, n) on the device of the logits, NaN = not seen yet
         self.full: torch.Tensor | None = None  # float16 (n, classes)
         self.firsts = torch.empty(0)  # int64 (n,), how many of this epoch had been taken in before an example came
         self.taken = 0  # of this epoch
@@ -71,7 +76,7 @@ class Recorder:
         self.path.mkdir(parents=True, exist_ok=True)
         for name, kind in ROWS.items():
             array = create_array(self.path / f"{name}.npy", kind, (self.epochs, self.n))
-            if kind is np.float32:
+            if kind == np.float32:
                 array[:] = np.nan
         if self.n_classes:
             shape = (self.epochs, self.n, self.n_classes)
@@ -126,7 +131,7 @@ class Recorder:
             if low < 0 or high >= end:
                 raise ConfigError(name, Shown(f"{low} to {high}"), f"0 to {end - 1}")
         self.epoch = epoch
-        self.rows = torch.full((4, self.n), torch.nan, device=logits.device)
+        self.rows = torch.full((len(ROWS), self.n), torch.nan, device=logits.device)
         self.firsts = torch.full((self.n,), torch.iinfo(torch.int64).max, device=logits.device)
         self.taken = 0
         if self.n_classes:
@@ -136,21 +141,21 @@ class Recorder:
         """Write the current epoch's row. Raises ConfigError, with the first ids, if logits were NaN or inf."""
         if self.rows is None or self.epoch is None:
             return
-        rows, full, epoch = _combined(self.rows), self.full, self.epoch
+        rows, full, epoch = _combined(self.rows, self.rows[SEEN]), self.full, self.epoch
         self.rows = self.full = None
         self.epoch = None
         if full is not None:
-            full = _combined(full.T).T
+            full = _combined(full.T, full[:, -1]).T
         if not self._is_writer:
             return
         values = rows.cpu().numpy()
-        seen = ~np.isnan(values[3])
-        broken = np.flatnonzero(seen & np.isnan(values[:3]).any(0))
+        seen = ~np.isnan(values[SEEN])
+        broken = np.flatnonzero(seen & np.isnan(values).any(0))
         if len(broken):
             where = Shown(f"NaN or inf at ids {first(broken)}")
             raise ConfigError("logits", where, f"finite numbers; epoch {epoch} was not recorded")
         for name, row in zip(ROWS, values, strict=True):
-            self._write(name, epoch, np.where(seen, row, 0).astype(bool) if name == "correct" else row)
+            self._write(name, epoch, np.where(seen, row, 0).astype(bool) if ROWS[name] == np.bool_ else row)
         if full is not None:
             self._write("probabilities", epoch, full.cpu().numpy())
         sidecar = self.path / "dynamics.json"
@@ -178,27 +183,20 @@ class Recorder:
 
 
 def quantities(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """float32 (4, b): p_true, margin, error, correct in the order of ROWS; and the softmax, float32 (b, classes).
+    """Return float32 (q, b), the recorded quantities in the order of ROWS, and the softmax, float32 (b, classes).
 
-    margin = p_true - largest other p; error = ||p - onehot||_2 (EL2N); correct = 1 where the label has the largest
-    logit (the lowest class wins a tie). The softmax is taken in float32: in half precision the hardest examples'
-    probability is 0.
+    logits: float (b, classes); labels: int64 (b,). What they are: dataprune.quantities.
     """
-    p = logits.float().softmax(-1)
-    at = labels[:, None]
-    p_true = p.gather(1, at)[:, 0]
-    others = p.scatter(1, at, 0.0)
-    # from the other classes alone: 1 - p_true has hardly a digit left for well-learned examples
-    error = (others.square().sum(1) + others.sum(1).square()).sqrt()
-    correct = (logits.argmax(1) == labels).float()
-    return torch.stack([p_true, p_true - others.amax(1), error, correct]), p
+    outputs = Outputs(logits, labels)
+    return torch.stack([function(outputs) for function in FUNCTIONS]), outputs.p
 
 
-def _combined(rows: torch.Tensor) -> torch.Tensor:
-    """The union of all processes' rows (q, n), NaN = not seen; where several have a value, the lowest rank's."""
+def _combined(rows: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """The union of all processes' rows (q, n), where `row` (n,) is NaN for what a process has not seen; where several
+    have a value, the lowest rank's."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
-    seen = ~rows[-1].isnan()
+    seen = ~row.isnan()
     owner = torch.where(seen, dist.get_rank(), dist.get_world_size())
     dist.all_reduce(owner, dist.ReduceOp.MIN)
     mine = torch.where(owner == dist.get_rank(), rows, 0)

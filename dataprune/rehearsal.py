@@ -12,35 +12,34 @@ from typing import Any
 import numpy as np
 from hydra.utils import get_method
 
-from dataprune.callables import parameters
+from dataprune.arrays import ARRAYS, entry
 from dataprune.errors import ConfigError
+from dataprune.plan import Call
+from dataprune.selectors.bound import Bound, Selector
 from dataprune.selectors.budget import budget
 
 OURS = ("dataprune.scores.", "dataprune.selectors.")
 LEAST, MOST = 240, 20_000  # made-up examples: enough for the constants that ask for many; above it costs seconds
 CLASSES, WIDTH = 8, 4
-BY_EPOCH = {"p_true", "margin", "error", "correct", "probabilities_by_epoch"}  # arrays with an axis of epochs
 NO_SIZE = ("seed", "model")  # constants that are large without asking for many examples
 
 
-def rehearse(
-    function: dict[str, Any], arrays: dict[str, str], key: str, *, level: str, epochs: int | None, prune_ratio: float
-) -> None:
-    """Raise a ConfigError below `key` if the function refuses one of its constants.
+def rehearse(call: Call, *, level: str, epochs: int | None, prune_ratio: float) -> None:
+    """Raise a ConfigError below the call's key if its function refuses one of its constants.
 
-    arrays: parameter -> name of the array that will fill it. epochs: of the dynamics; None = not known yet, and a
-    function of them is not called.
+    epochs: of the dynamics; None = not known yet, and a function of them is not called.
     """
-    target = function["_target_"]
-    ours = target.startswith(OURS) and "path" not in parameters(target).names
-    if ours and (epochs is not None or not BY_EPOCH & set(arrays.values())):
-        plain = json.dumps([function, arrays], sort_keys=True)
-        _call(plain, key, level, epochs or 1, prune_ratio)
+    by_epoch = any("epochs" in (entry(array).axes or ()) for array in call.arrays.values())
+    made_up = call.array_roles <= {array.role for array in ARRAYS.values()}
+    ours = call.function["_target_"].startswith(OURS) and "path" not in call.filled
+    if ours and made_up and (epochs is not None or not by_epoch):
+        plain = json.dumps([call.function, call.arrays, list(call.filled)], sort_keys=True)
+        _call(plain, call.key, level, epochs or 1, prune_ratio)
 
 
 @cache  # a sweep asks again in each of its jobs
 def _call(plain: str, key: str, level: str, epochs: int, prune_ratio: float) -> None:
-    function, arrays = json.loads(plain)
+    function, arrays, wanted = json.loads(plain)
     constants = {name: value for name, value in function.items() if name != "_target_"}
     largest = max([0, *_whole_numbers({k: v for k, v in constants.items() if k not in NO_SIZE})])
     classes = max(CLASSES, largest + 1) if level == "class" else CLASSES
@@ -49,16 +48,12 @@ def _call(plain: str, key: str, level: str, epochs: int, prune_ratio: float) -> 
         return
     made_up = made_up_arrays(n, classes, epochs)
     units = classes if level == "class" else n
-    count = budget(prune_ratio, units)
     rng = np.random.default_rng(0)
-    filled = {"scores": rng.random(units), "budget": count, "k": count, "rng": rng, "n": units}
+    filled: dict[str, Any] = {"scores": rng.random(units), "budget": budget(prune_ratio, units), "rng": rng, "n": units}
     filled["frequency"] = filled["scores"]
-    takes = parameters(function["_target_"])
-    open_names = takes.required - arrays.keys() - constants.keys()
-    given = {name: filled[name] for name in open_names & filled.keys()}
-    given |= {parameter: made_up[array] for parameter, array in arrays.items() if array in made_up}
-    if open_names | arrays.keys() > given.keys():
-        return  # an array that is not made up here
+    first = Selector(lambda budget: np.arange(budget), {}, {}, units, frozenset({"budget"}))
+    filled["select"] = Bound(first, np.arange(units))  # as a wrapper gets it
+    given = {name: filled[name] for name in wanted} | {name: made_up[array] for name, array in arrays.items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of ties and the like among made-up numbers
@@ -74,26 +69,35 @@ def _call(plain: str, key: str, level: str, epochs: int, prune_ratio: float) -> 
 
 
 def made_up_arrays(n: int, classes: int, epochs: int, width: int = WIDTH) -> dict[str, Any]:
-    """Return an array for each name that a method may ask for, with what such an array may hold.
+    """Return an array for each entry of the table, of its shape, with values such as it holds.
 
     Of n examples of `classes` classes, features of `width` numbers, dynamics of `epochs` epochs.
     """
+    sizes = {"n": n, "t": n, "epochs": epochs, "classes": classes, "d": width, "budget": n}
     rng = np.random.default_rng(0)
-    labels = np.arange(n) % classes
-    probabilities = rng.dirichlet(np.ones(classes), n).astype(np.float32)
-    features = rng.normal(size=(n, width)).astype(np.float32)
-    by_epoch = rng.dirichlet(np.ones(classes), (epochs, n)).astype(np.float32)
-    p_true = np.take_along_axis(by_epoch, np.broadcast_to(labels[None, :, None], (epochs, n, 1)), 2)[..., 0]
-    ones = rng.random(n).astype(np.float32)
-    arrays: dict[str, Any] = {"p_true": p_true, "margin": 2 * p_true - 1, "error": 1 - p_true, "correct": p_true > 0.5}
-    arrays |= {"doubt": ones, "p_mean": ones, "grad_norm": ones, "probabilities_by_epoch": by_epoch}
-    arrays |= {"residuals": probabilities - np.eye(classes, dtype=np.float32)[labels], "n_classes": classes}
-    arrays |= {"target_class_probability": probabilities.mean(0), "names": [str(i) for i in range(n)]}
-    arrays |= {"class_names": [str(c) for c in range(classes)], "order": rng.permutation(n)}
-    both = {"labels": labels, "probabilities": probabilities, "logits": np.log(probabilities + 1e-6)}
-    both |= {"features": features, "predictions": probabilities.argmax(1)}
-    arrays |= both | {f"target_{name}": array for name, array in both.items()}
-    return arrays | {"embeddings": features, "source_features": features, "source_labels": labels}
+    made: dict[str, Any] = {}
+    for name, array in ARRAYS.items():
+        if array.holds == "text":
+            made[name] = [str(i) for i in range(classes if name == "class_names" else n)]
+        elif array.axes == ():
+            made[name] = classes
+        else:
+            shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in array.axes or ())
+            made[name] = _values(array.holds, shape, classes, rng).astype(array.dtype)
+    return made
+
+
+def _values(holds: str, shape: tuple[int, ...], classes: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers of this kind."""
+    if holds == "softmax":
+        return rng.dirichlet(np.ones(classes), shape[:-1])
+    if holds == "label":
+        return np.arange(shape[0]) % classes
+    if holds == "order":
+        return rng.permutation(shape[0])
+    if holds == "flag":
+        return rng.random(shape) > 0.5
+    return rng.random(shape) if holds in ("unit", "length") else rng.normal(size=shape)
 
 
 def _whole_numbers(value: Any) -> list[int]:

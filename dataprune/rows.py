@@ -5,18 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 from dataprune import __version__
-from dataprune.callables import parameters
-from dataprune.config import Config, MethodConfig, TrainConfig, identity
+from dataprune.arrays import OWN_SIGNAL
+from dataprune.config import Config, TrainConfig, identity
 from dataprune.cost import COUNTED, cost
 from dataprune.launch import code_behind
+from dataprune.plan import Plan, plan_of
 from dataprune.ratios import as_typed
 from dataprune.store import Result, fingerprint
 
 # roles of results -> the config key that they come from
-DATA = {"source": "source", "source_pixels": "source", "target": "target", "target_pixels": "target"}
-DATA |= {"others": "others", "others_pixels": "others"}
+DATA = {f"{group}{part}": group for group in ("source", "target", "others") for part in ("", "_pixels", "_workers")}
 TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
 LOOKS = ("signals", "gradients", "target_signals", "heldout")
+OWN = OWN_SIGNAL.rstrip(".")
 
 
 def row_name(row: dict[str, Any]) -> str:
@@ -65,8 +66,8 @@ def ratio_of(cfg: Config, kept: dict[str, Any]) -> float:
 
     Only rows of one ratio are compared, and such a selector gives one experiment whatever ratio was asked for.
     """
-    select = cfg.method.select
-    if select is None or {"budget", "k"} & set(parameters(select["_target_"]).names):
+    plan = plan_of(cfg)
+    if plan.has_budget or not plan.chain:
         return cfg.prune_ratio
     now, of = ("classes_kept", "classes") if cfg.method.level == "class" else ("kept", "of")
     return as_typed(round(1 - kept[now] / kept[of], 4)) if {now, of} <= kept.keys() else cfg.prune_ratio
@@ -74,8 +75,7 @@ def ratio_of(cfg: Config, kept: dict[str, Any]) -> float:
 
 def seeds_of(cfg: Config, results: dict[str, Result]) -> dict[str, int]:
     """The seeds that the experiment really draws from, by config key: equal ones give equal results."""
-    draws = cfg.method.select is not None and "rng" in parameters(cfg.method.select["_target_"]).required
-    seeds = {"seed": cfg.seed} if "subset" in results and draws else {}
+    seeds = {"seed": cfg.seed} if "subset" in results and plan_of(cfg).draws else {}
     for key, role in (("surrogate", "surrogate"), ("pretrain", "model"), ("transfer", "adapted")):
         if role in results and results[role].recipe["stage"] == "train":
             seeds[f"{key}.seed"] = getattr(cfg, key).seed
@@ -89,38 +89,33 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for role, result in results.items():
         kind, _, name = role.partition(".")
-        if kind in ("source", "source_pixels") and cfg.method.trains_on == "nothing":
+        if DATA.get(kind) == "source" and cfg.method.trains_on == "nothing":
             continue  # it never sees them
         if kind in DATA:
             place = made.setdefault(DATA[kind], {}) if not name else made.setdefault("others", {}).setdefault(name, {})
             place |= _data(result)
         elif kind in TRAINED and not name:
             made[TRAINED[kind]] = _recipe(result)
-        elif kind in LOOKS and not name:
-            made.setdefault("signals", {})[kind] = _recipe(result)
+        elif (kind in LOOKS and not name) or (kind == OWN and "." not in name):  # the first of several surrogates
+            made.setdefault("signals", {})[role] = _recipe(result)
     if "dynamics" in results:
         made["surrogate"] = made.get("surrogate", {}) | {"dynamics": _recipe(results["dynamics"])}
     if "model" in results and results["model"].recipe["stage"] == "train":
         # as the config has it: what a ratio makes of it (iterations, a share an epoch) follows from the method
         made["pretrain"] = _plain(replace(cfg.pretrain, seed=0)) | _origin(results["model"])
-    if asks_for_names(cfg.method):
+    plan = plan_of(cfg)
+    # what the content of a data set does not hold
+    if any("names" in call.arrays.values() for call in plan.calls):
         made["source"]["names"] = results["source"].digest[:16]
-    made["method"] = _method(cfg, results)
+    made["method"] = _method(cfg, plan, results)
     made["evaluate"] = _plain(cfg.evaluate)
     for part in (made["evaluate"], *made.get("signals", {}).values()):
         part.pop("batch_size", None)  # how many at a time, not what comes out
     return made
 
 
-def asks_for_names(method: MethodConfig) -> bool:
-    """Whether a function of the method looks at the examples' names, which the content of a data set does not hold."""
-    functions = [method.score, method.cut.score if method.cut else None, method.select]
-    given = [parameters(function["_target_"]).required for function in functions if function]
-    return "names" in method.arrays.values() or any("names" in required for required in given)
-
-
 def _data(result: Result) -> dict[str, Any]:
-    """What a data set is made of: the content of all its splits; how its pixels are laid out."""
+    """What a data set is made of: the content of all its splits; how it is decoded."""
     if result.recipe["stage"] == "index":
         return {"content": fingerprint(result.facts["fingerprints"])[:16]}
     return _recipe(result)
@@ -139,7 +134,7 @@ def _origin(result: Result) -> dict[str, Any]:
     return {"VERSION": recipe["version"]} | code | files
 
 
-def _method(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
+def _method(cfg: Config, plan: Plan, results: dict[str, Result]) -> dict[str, Any]:
     """The method without its name, with the code that scores, combines and selects, and the foreign files it reads.
 
     The code of all its functions, also of those that it needs at some prune ratios only (a cut, a longer order).
@@ -148,14 +143,9 @@ def _method(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     made = {name: value for name, value in _plain(method).items() if name not in ("name", "path")}
     if method.trains_on != "subset":
         return made
-    cut, combines = method.cut.score if method.cut else None, method.runs > 1 or cfg.others
-    functions = [
-        ("score", method.score),
-        ("score", cut),
-        ("select", method.select),
-        ("combine", {} if combines else None),
-    ]
-    code = [code_behind(stage, {"function": function}) for stage, function in functions if function is not None]
+    functions = [("select" if call in plan.chain else "score", call.function) for call in plan.calls]
+    functions += [("combine", {})] if method.runs > 1 or cfg.others else []
+    code = [code_behind(stage, {"function": function}) for stage, function in functions]
     # a set: at some ratios the cut reads the same file too
     files = sorted(
         {r.recipe["inputs"].get("files", "") for r in results.values() if r.recipe["stage"] == "score"} - {""}

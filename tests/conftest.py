@@ -83,12 +83,12 @@ def jobs(tmp_path, monkeypatch):
 class DataSet:
     """A data set that the stages index and decode have written into two folders."""
 
-    def __init__(self, config, folder: Path, label="source") -> None:
+    def __init__(self, config, folder: Path, label="source", *, kept=True) -> None:
         self.inputs = {"examples": folder / "index", "pixels": folder / "decode"}  # as other stages get them
         for path in self.inputs.values():
             path.mkdir(parents=True)
         self.facts = index.run(config.table, {}, self.inputs["examples"], RunConfig(), label)
-        how = decoding(config, label)
+        how = decoding(config, label, kept=kept)
         self.facts |= decode.run(how, self.inputs, self.inputs["pixels"], RunConfig(), f"{label}_pixels")
 
     def __getitem__(self, split) -> Examples:

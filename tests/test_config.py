@@ -21,6 +21,7 @@ from dataprune.config import (
     RunConfig,
     SelectConfig,
     SignalsConfig,
+    StepConfig,
     TrainConfig,
     from_plain,
     identity,
@@ -81,7 +82,7 @@ def test_a_wrong_type_is_refused(job, word):
         ("prune_ratio=nan", "prune_ratio=nan: expected a fraction"),
         ("seed=-1", "seed=-1: expected 0 or more"),
         ("source.limit.train=0", "source.limit.train=0: expected 1 or more"),
-        ("target.storage=disk", "target.storage='disk': expected one of memory, files"),
+        ("transfer.loader=disk", "transfer.loader='disk': expected one of memory, workers"),
         ("surrogate.batch_size=0", "surrogate.batch_size=0: expected 1 or more"),
         ("surrogate.record.forward=test", "surrogate.record.forward='test': expected one of none, train, eval"),
         ("transfer.label_smoothing=1.5", "transfer.label_smoothing=1.5: expected 0 to 1"),
@@ -110,6 +111,8 @@ def test_epochs_and_iterations_exclude_one_another(job, words):
         (["~pretrain.optimizer._target_"], r"^pretrain\.optimizer=.*: expected a _target_"),
         (["~source.reader._target_"], r"^source\.reader=.*: expected a _target_"),
         (["surrogate.augment.random_resized_crop=[1]"], r"^surrogate\.augment\.random_resized_crop=\[1\.0\]: .*two"),
+        (["source.storage=files"], r"^source\.storage='files': .*surrogate\.loader=, pretrain\.loader= \(workers\)"),
+        (["target.storage=files"], r"^target\.storage='files': .* said in each recipe, transfer\.loader= \(workers\)"),
         (["surrogate.checkpoint=no.pt"], r"^surrogate\.checkpoint='no\.pt': expected the path of a file"),
         (["source=folder", "source.path=no"], r"^source\.path='no': expected an existing folder or file \(looked in"),
         (["~target"], r"^target=None: expected a target and a transfer recipe, or neither \(target=none\)"),
@@ -185,10 +188,10 @@ def test_run_is_in_no_recipe():
 
 def test_a_recipe_survives_json_as_it_is():
     function = {"_target_": "dataprune.selectors.ranked.band", "band": (0.1, 1)}
-    config = SelectConfig(function, method="m", prune_ratio=0.5)
+    config = SelectConfig([StepConfig(function)], method="m", prune_ratio=0.5)
     recipe = recipe_of("select", config, {"examples": "ab"})
     assert recipe.config == json.loads(json.dumps(recipe.config))
-    assert recipe.config["function"]["band"] == [0.1, 1]
+    assert recipe.config["steps"][0]["function"]["band"] == [0.1, 1]
 
 
 # from_plain
@@ -200,7 +203,7 @@ def test_a_recipe_survives_json_as_it_is():
         TrainConfig(model={"_target_": "m", "blocks": [1, 2]}, optimizer=SGD, epochs=3, augment=AugmentConfig(4, True)),
         DataConfig("d", {"_target_": "r"}, "here", size=8, limit=LimitConfig(train=9), mean=[0.5], std=[0.1]),
         MethodConfig("m", score={"_target_": "s"}, arrays={"a": "features"}),
-        SelectConfig({"_target_": "x"}, method="m", prune_ratio=0.25, cut_fraction=0.1),
+        SelectConfig([StepConfig({"_target_": "x"}, filled=["budget"])], method="m", prune_ratio=0.25, weighted=True),
         RunConfig(threads=2, workers=0),
     ],
     ids=lambda c: type(c).__name__,

@@ -52,7 +52,8 @@ def test_the_defaults_are_a_good_job():
 def test_every_method_is_complete(method, tmp_path):
     np.save(tmp_path / "scores.npy", np.zeros(3))
     path = [f"method.path={tmp_path / 'scores.npy'}"] if method in FROM_FILES else []
-    cfg = typed(composed(f"method={method}", "surrogate.epochs=40", "surrogate.record.probabilities=true", *path))
+    recorded = ["surrogate.epochs=40", "surrogate.record.probabilities=true", "surrogate.snapshots=[2]"]
+    cfg = typed(composed(f"method={method}", *recorded, *path))
     check_functions(cfg)
     assert cfg.method.name == method, "a method is called as its file"
 

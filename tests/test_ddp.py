@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataprune.errors import ConfigError
-from tests.test_kill import start, wait_for
+from tests.test_kill import digests, start, wait_for
 
 JOB = [
     "method=forgetting", "target=none", "baselines=none", "run=cpu", "run.report=false",
@@ -94,3 +94,45 @@ def test_the_batch_size_is_global_and_must_divide(jobs):
 
     with pytest.raises(ConfigError, match=r"batch_size=101: expected a multiple of processes=2"):
         Order(np.arange(500), 101, world=2)
+
+
+def trained(folder):
+    """What the one training of a job says, and its weights."""
+    (path,) = (p.parent for p in folder.glob("store/train/*/model.pt"))
+    return json.loads((path / "manifest.json").read_text())["facts"], torch.load(path / "model.pt")
+
+
+SAMPLED = [
+    "target=none", "baselines=none", "run=cpu", "run.report=false", "run.threads=1", "pretrain.model.norm=group",
+    "source.reader.per_class=10", "source.reader.test_per_class=2", "pretrain.batch_size=100", "pretrain.epochs=6",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["infobatch", "loss_batches"])
+def test_two_processes_choose_what_one_does(tmp_path, method):
+    folders = {count: tmp_path / str(count) for count in (1, 2)}
+    for count, folder in folders.items():
+        folder.mkdir()
+        job = start(folder, *SAMPLED, f"method={method}", f"pretrain.processes={count}")
+        assert job.wait(240) == 0, (folder / "log0.txt").read_text()
+    (one, weights_one), (two, weights_two) = trained(folders[1]), trained(folders[2])
+    assert 0 < one["images_backward"] < 620 * 6
+    assert two["images_forward"] == pytest.approx(one["images_forward"], rel=0.01), "a loss may fall on the other side"
+    assert two["images_backward"] == pytest.approx(one["images_backward"], rel=0.01)
+    for name in weights_one:
+        torch.testing.assert_close(weights_two[name], weights_one[name], atol=0.02, rtol=0.02)
+
+
+def test_two_processes_with_a_sampler_go_on_after_a_kill_with_the_same_bytes(tmp_path):
+    words = [*SAMPLED, "method=infobatch", "pretrain.processes=2", "pretrain.epochs=60"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    assert start(whole, *words).wait(240) == 0, (whole / "log0.txt").read_text()
+    job = start(cut, *words)
+    wait_for(lambda: list(cut.glob("store/work/train-*/scratch/last.ckpt")))
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    assert start(cut, *words).wait(240) == 0, (cut / "log1.txt").read_text()
+    assert "going on after epoch" in (cut / "log1.txt").read_text()
+    assert digests(cut) == digests(whole)

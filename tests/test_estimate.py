@@ -1,10 +1,15 @@
 """run.estimate: the plan names exactly what a run would build, and builds nothing but the data sets."""
 
+import numpy as np
 import pytest
 
+import dataprune.__main__ as entry
 from dataprune import estimate as planning
 from dataprune import pipeline
 from dataprune.errors import ConfigError
+
+METHODS = sorted({path.stem for path in (entry.here("conf") / "method").glob("*.yaml")} - {"drop"})  # no validation
+FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet"}
 
 
 @pytest.fixture(autouse=True)
@@ -58,19 +63,79 @@ def test_a_stage_that_two_jobs_want_counts_once(jobs, capsys):
 
 
 SELECTOR = """
-import numpy as np
+from pathlib import Path
 
-def pick(scores, budget, names, p_true, target_features, grad_norm):
-    assert len(names) == len(scores) == p_true.shape[1] == len(grad_norm)
-    return np.argsort(-scores)[:budget]
+def pick(scores, budget, names, p_true, target_features, grad_norm, mine):
+    Path(__file__).with_name("called").touch()
+
+def mine(network):
+    Path(__file__).with_name("called").touch()
 """
 
 
-def test_a_selector_may_ask_for_any_array(jobs, tmp_path, monkeypatch, capsys):
+def test_a_users_functions_may_ask_for_any_array_and_are_not_called(jobs, tmp_path, monkeypatch, capsys):
     (tmp_path / "my_estimated.py").write_text(SELECTOR)
     monkeypatch.syspath_prepend(tmp_path)
-    planning.estimate(jobs.config("method=forgetting", "method.select._target_=my_estimated.pick", "method.arrays={}"))
-    assert "subset" in roles(capsys.readouterr().out)
+    words = [
+        "method.select._target_=my_estimated.pick",
+        "+method.signals.mine={_target_: my_estimated.mine, shape: [3]}",
+    ]
+    cfg = jobs.config("method=forgetting", "method.arrays={}", *words)
+    pipeline.check_functions(cfg)
+    planning.estimate(cfg)
+    printed = capsys.readouterr().out
+    (subset,) = (line for line in printed.splitlines() if " subset " in line)
+    (signal,) = (line for line in printed.splitlines() if " signal.mine " in line)
+    assert "unknown" in subset
+    assert "unknown" in signal
+    assert "and 2 of unknown time" in printed
+    assert not (tmp_path / "called").exists()
+
+
+NETWORK = """
+from torch import nn
+from pathlib import Path
+
+class Mine(nn.Module):
+    num_features = 4
+
+    def __init__(self, in_channels):
+        super().__init__()
+        self.layer = nn.Conv2d(in_channels, 4, 3)
+
+    def forward(self, x):
+        if not x.is_meta:
+            Path(__file__).with_name("called").touch()
+        return self.layer(x).mean((2, 3))
+"""
+
+
+def test_a_users_network_is_only_counted(jobs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_counted.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = jobs.config("method=random", "target=none")
+    cfg.pretrain.model = {"_target_": "my_counted.Mine"}
+    planning.estimate(cfg)
+    (model,) = (line for line in capsys.readouterr().out.splitlines() if " model " in line)
+    assert model.split()[3] != "unknown"
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One store for all methods: the data are read once."""
+    return tmp_path_factory.mktemp("estimates")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_estimated(method, jobs, shared, capsys):
+    jobs.store = shared / "store"
+    (shared / "list.txt").write_text("3\nA\n")
+    np.save(shared / "scores.npy", np.zeros(372, np.float32))
+    file = {"handpicked_file": "list.txt", "handpicked_wordnet": "list.txt"}.get(method, "scores.npy")
+    words = [f"method.path={shared / file}"] if method in FROM_FILES else []
+    planning.estimate(jobs.config(f"method={method}", "surrogate.epochs=8", "surrogate.snapshots=[2]", *words))
+    assert "to build: " in capsys.readouterr().out
 
 
 def test_a_disk_that_is_too_small_is_an_error(jobs, monkeypatch):

@@ -8,16 +8,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dataprune"
 LAYERS = {  # folder or module -> height; a module may import those that are lower, and its own folder
-    "errors": 0, "store": 0, "progress": 0, "config": 0, "callables": 0, "source": 0, "streams": 0, "ratios": 0,
+    "errors": 0, "store": 0, "progress": 0, "config": 0, "callables": 0, "code_text": 0, "streams": 0, "ratios": 0,
     "blocks": 0,
     "config_checks": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "launch": 2,
     "windows": 1, "neighbors": 1, "influence.estimates": 0, "influence.datamodels": 1, "influence.store": 1,
     "scores": 2, "selectors": 2,
-    "dynamic": 3, "recorder": 3, "data": 3, "models": 3, "callbacks": 4, "passes": 4, "subset": 1, "formats": 3,
-    "rehearsal": 3, "recipe_checks": 4, "stages": 5,
-    "stage_calls": 6, "checks": 6,
-    "network_checks": 6, "rows": 6, "influence.collect": 6, "pipeline": 7, "estimate": 8, "export": 8,
-    "tracking": 8, "commands": 8, "select": 9, "report": 9, "influence": 10, "__main__": 10,
+    "arrays": 3, "quantities": 3, "dynamic": 3, "data": 3, "models": 3, "subset": 1, "formats": 3,
+    "plan": 4, "recorder": 4, "recipe_checks": 4, "signals": 4, "passes": 4, "snapshots": 5, "callbacks": 5,
+    "sampling": 5,
+    "rehearsal": 5, "stages": 6,
+    "speed": 7, "stage_calls": 7, "checks": 7,
+    "network_checks": 7, "rows": 7, "influence.collect": 7, "pipeline": 8, "estimate": 9, "export": 9,
+    "tracking": 9, "commands": 9, "select": 10, "report": 10, "influence": 11, "__main__": 11,
 }  # fmt: skip
 FUNCTIONS_OF_ARRAYS = {
     "scores", "selectors", "neighbors", "blocks", "windows", "influence.estimates", "influence.datamodels",

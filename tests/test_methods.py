@@ -9,6 +9,8 @@ import dataprune.__main__ as entry
 METHODS = sorted({path.stem for path in (entry.here("conf") / "method").glob("*.yaml")} - {"drop"})
 # constants that fit 8 epochs and 372 examples
 CONSTANTS = {
+    "el2n_early": ["method.runs=2"],
+    "grand_early": ["method.runs=2"],
     "ssl_prototypes": ["method.score.prototypes=5"],
     "semdedup": ["method.score.clusters=5"],
     "feature_mapping_clusters": ["method.score.n_clusters=10"],
@@ -35,6 +37,7 @@ def shared(tmp_path_factory):
 def test_a_method_selects_its_budget(method, jobs, shared):
     jobs.store = shared / "store"
     extra = ["surrogate.epochs=8", "surrogate.record.probabilities=true", *CONSTANTS.get(method, [])]
+    extra.append("surrogate.snapshots=[2]")
     if method in FROM_FILES:
         np.save(shared / f"{method}.npy", np.random.default_rng(0).random(FROM_FILES[method], np.float32))
         extra.append(f"method.path={shared / method}.npy")

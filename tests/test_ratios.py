@@ -10,10 +10,16 @@ import dataprune.__main__ as entry
 from dataprune import pipeline
 from dataprune.config_checks import typed
 from dataprune.errors import ConfigError
+from dataprune.plan import CUT, plan_of
 from dataprune.ratios import around, as_typed, fraction_at, table
 
 CCS = [[0.3, 0.0], [0.5, 0.0], [0.7, 0.1], [0.8, 0.1], [0.9, 0.3]]
 KEY = "method.cut.by_prune_ratio"
+
+
+def cut_of(cfg):
+    """The fraction that the method cuts at the job's ratio."""
+    return sum(step.function["fraction"] for step in plan_of(cfg).steps if step.function["_target_"] == CUT)
 
 
 @pytest.mark.parametrize(("made", "written"), [(1 - 0.85, 0.15), (0.1 + 0.2, 0.3), (0.7, 0.7), (0, 0)])
@@ -82,9 +88,9 @@ def test_the_table_of_an_experiment_replaces_that_of_its_method(jobs, ratio):
     path = f"source.path={jobs.folder / 'images'}"
     with initialize_config_dir(str(entry.here("conf")), version_base="1.3"):
         cfg = typed(compose("config", ["+experiment=ccs_imagenet1k", path, f"prune_ratio={ratio}"]))
-    assert pipeline.cut_fraction(cfg) == 0.0
+    assert cut_of(cfg) == 0.0
     own = jobs.config("method=ccs", "method.cut.by_prune_ratio=[[0.5, 0.2], [0.9, 0.2]]", f"prune_ratio={ratio}")
-    assert pipeline.cut_fraction(own) == 0.2
+    assert cut_of(own) == 0.2
 
 
 @pytest.mark.parametrize("method", ["ccs", "d2", "d2_graph"])
@@ -94,7 +100,7 @@ def test_a_ratio_outside_a_methods_table_is_refused_before_anything_runs(jobs, m
     with pytest.raises(ConfigError, match=r"^method\.cut\.fraction=0\.3: expected 0 beside"):
         jobs.config(f"method={method}", "method.cut.fraction=0.3")
     words = ["method.cut.by_prune_ratio=[]", "method.cut.fraction=0.3", "prune_ratio=0.2"]
-    assert pipeline.cut_fraction(jobs.config(f"method={method}", *words)) == 0.3
+    assert cut_of(jobs.config(f"method={method}", *words)) == 0.3
     assert not jobs.store.exists()
 
 

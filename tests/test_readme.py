@@ -7,8 +7,11 @@ from pathlib import Path
 from runpy import run_path
 
 import numpy as np
+import pytest
 import pytorch_lightning as pl
 import torch
+
+from dataprune.dynamic import InfoBatch, WithIds
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -106,7 +109,6 @@ def test_the_loop_with_a_sampler_prunes_and_learns_as_printed():
 
 def fitted(folder, epochs, resume=None):
     """The batches and the evaluations of the README's module with a sampler, as (epoch, ids) and epochs."""
-    from dataprune.dynamic import InfoBatch, WithIds
 
     torch.manual_seed(0)
     sampler, seen, evaluated = InfoBatch(200, 8), [], []
@@ -151,6 +153,47 @@ def test_the_lightning_module_with_a_sampler_evaluates_in_every_epoch_and_resume
     fitted(tmp_path / "end", 8, str(tmp_path / "whole" / "last.ckpt"))  # loads, and there is nothing left to do
 
 
+class Labelled(torch.utils.data.Dataset):
+    """Points of two classes as Hugging Face's Trainer takes them."""
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, i):
+        return {"x": torch.tensor([4.0 * (i % 2) - 2, i / 64]), "labels": i % 2}
+
+
+class Logits(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2)
+
+    def forward(self, x, labels=None):
+        return {"logits": self.linear(x)}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_hugging_face_trainer_with_a_sampler_prunes_and_observes_no_evaluation(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    torch.manual_seed(0)
+    sampler = InfoBatch(64, epochs=6)
+    names = {"torch": torch, "transformers": transformers, "WithIds": WithIds, "sampler": sampler}
+    exec(block("DynamicTrainer"), names)
+    seen, observe = [], sampler.observe
+    sampler.observe = lambda ids, losses: (seen.append((sampler.now, len(ids))), observe(ids, losses))
+    words = {"max_steps": 24, "eval_strategy": "steps", "eval_steps": 3, "save_strategy": "no", "learning_rate": 0.1}
+    quiet = {"report_to": [], "disable_tqdm": True, "use_cpu": True, "remove_unused_columns": False}
+    args = transformers.TrainingArguments(str(tmp_path), per_device_train_batch_size=16, **words, **quiet)
+    parts = {"train_dataset": Labelled(), "eval_dataset": Labelled(), "callbacks": [names["NextEpoch"]()]}
+    trainer = names["DynamicTrainer"](Logits(), args, **parts)
+    trainer.train()
+    counts = [sum(n for epoch, n in seen if epoch == e) for e in range(6)]
+    assert counts[0] == 64
+    assert 0 < min(counts[1:]) <= max(counts[1:]) < 64
+    assert sum("eval_loss" in line for line in trainer.state.log_history) >= 5
+
+
 def test_the_selectors_take_arrays_as_printed():
     rng = np.random.default_rng(0)
     names = {"np": np, "difficulty": rng.random(2000, np.float32)}
@@ -159,6 +202,19 @@ def test_the_selectors_take_arrays_as_printed():
     for line in [line for line in code.splitlines() if line.startswith("kept")]:
         exec(code.partition("kept")[0] + line, names)
         assert len(set(names["kept"])) == 1500, line
+
+
+def test_the_signal_of_the_readme_runs_from_outside_the_package(jobs):
+    functions = re.search(r"^    def mirrored.*?(?=^`myconf)", TEXT, re.M | re.S).group()
+    option = re.search(r"^    name: asymmetry.*?\n\n", TEXT, re.M | re.S).group()
+    (jobs.folder / "my_signals.py").write_text(textwrap.dedent(functions))
+    (jobs.folder / "myconf" / "method").mkdir(parents=True)
+    (jobs.folder / "myconf" / "method" / "asymmetry.yaml").write_text(textwrap.dedent(option))
+    jobs.command("--config-dir", "myconf", "method=asymmetry", "target=none", *TINY[:-2], "baselines=none")
+    (row,) = (json.loads(path.read_text()) for path in (jobs.store / "rows").iterdir())
+    scores = np.load(jobs.store / "score" / row["keys"]["scores"] / "scores.npy")
+    assert scores.std() > 0
+    assert row["kept"] == 186
 
 
 def test_the_method_of_the_readme_runs_from_outside_the_package(jobs):

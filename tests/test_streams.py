@@ -11,11 +11,12 @@ from hydra import compose, initialize_config_dir
 from scipy.stats import hypergeom
 
 import dataprune.__main__ as entry
-from dataprune.config import SelectConfig
+from dataprune.config import SelectConfig, StepConfig
 from dataprune.config_checks import typed
 from dataprune.data.augment import Draws
 from dataprune.data.examples import half_of
 from dataprune.data.order import Order
+from dataprune.dynamic import RS2
 from dataprune.models.networks import build
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import random_halves
@@ -79,13 +80,13 @@ N, RATIO = 1000, 0.7
 def randomly(seed: int) -> np.ndarray:
     """What stage select keeps at random."""
     function = {"_target_": "dataprune.selectors.ranked.random"}
-    config = SelectConfig(function, method="random", prune_ratio=RATIO, seed=seed)
-    return select(config, N, np.zeros(N, np.int64), {})[0]
+    steps = [StepConfig(function, filled=["budget", "n", "rng"])]
+    return select(SelectConfig(steps, "random", RATIO, seed=seed), N, {}, {})[0]
 
 
 def fresh(seed: int, epoch: int = 0) -> np.ndarray:
     """What RS2 trains on in an epoch."""
-    return Order(np.arange(N), 64, seed, fresh=budget(RATIO, N)).epoch(epoch)
+    return RS2(N, ratio=RATIO, seed=seed).epoch(epoch)[0]
 
 
 def shared_by_chance(shared: list[int], kept: int) -> bool:
@@ -111,7 +112,7 @@ def test_seeds_share_no_more_than_chance(draw):
 
 def test_other_draws_are_not_those_of_the_order():
     """The first numbers of each purpose, drawn as it draws them: permutations of the same length."""
-    order, labels = Order(np.arange(N), 64, 0).epoch(0), np.zeros(N, np.int64)
+    order, labels = Order(np.arange(N), 64, 0).epoch(0)[0], np.zeros(N, np.int64)
     selected = stream(0, "select").permutation(N)
     halves, of_models = half_of(labels, "first"), random_halves(N, 0, 0)
     for one, other in itertools.combinations([order[: N // 2], selected[: N // 2], halves, of_models], 2):
@@ -120,12 +121,12 @@ def test_other_draws_are_not_those_of_the_order():
 
 def test_epochs_differ_in_order_and_in_augmentation():
     order = Order(np.arange(N), 64, 0)
-    assert not np.array_equal(order.epoch(0), order.epoch(1))
+    assert not np.array_equal(order.epoch(0)[0], order.epoch(1)[0])
     draws = [Draws.of_epoch(N, 4, True, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
     for one, other in itertools.combinations(draws, 2):
         assert abs((one.mirrored == other.mirrored).mean() - 0.5) < 0.1
         assert abs((one.rows == other.rows).mean() - 1 / 9) < 0.06
-    assert abs((draws[0].mirrored == (order.epoch(0) % 2)).mean() - 0.5) < 0.1
+    assert abs((draws[0].mirrored == (order.epoch(0)[0] % 2)).mean() - 0.5) < 0.1
 
 
 # children: surrogates of several runs, models of an influence experiment
@@ -168,7 +169,7 @@ def test_each_model_of_an_influence_experiment_has_its_own_weights_and_order(tem
         assert composed.method.select.seed == 0, "one experiment: its halves are drawn by the model's number"
     for role, (one, other) in seeds.items():
         assert one != other, f"{role}.seed"
-        assert not np.array_equal(Order(np.arange(N), 64, one).epoch(0), Order(np.arange(N), 64, other).epoch(0))
+        assert not np.array_equal(Order(np.arange(N), 64, one).epoch(0)[0], Order(np.arange(N), 64, other).epoch(0)[0])
         assert not torch.equal(weights(one), weights(other))
 
 

@@ -7,23 +7,25 @@ method, prune ratio, seed and data made it.
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from dataprune.callables import check_target, parameters
+from dataprune.arrays import ARRAYS
+from dataprune.callables import parameters
 from dataprune.commands.conf import options, read
 from dataprune.commands.files import Arrays, fingerprint, read_arrays
 from dataprune.config import MethodConfig, SelectConfig
 from dataprune.config_checks import check_ranges
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
+from dataprune.plan import CUT, FILLED, PER_CLASS, SCORES, Call, Plan, compiled
 from dataprune.ratios import as_typed, fraction_at
 from dataprune.selectors.budget import budget
-from dataprune.stages.arrays import ARRAYS
-from dataprune.stages.select import FILLED, KEY, select, subset_of
+from dataprune.stages.select import select, subset_of
 
 EXAMPLES = """
 examples:
@@ -50,13 +52,16 @@ def run(words: list[str]) -> None:
         arrays.setdefault("labels", index.labels)
     n, labels = sizes(method, arrays)
     budget(args.prune_ratio, n)  # a wrong ratio is said before anything else is
-    wanted = selector_arrays(method, arrays, labels)
-    config, cut = config_of(method, args, arrays)
-    print(f"{method.name}: {_call(config.function)}")
-    if "labels" not in arrays and ("labels" in wanted or method.quota != "none"):
+    plan, by = plan_of(method, args, arrays)
+    given = selector_arrays(plan, arrays, labels)
+    config = config_of(plan, given, args.seed)
+    wanted = {name: array for those in given for name, array in those.items()}
+    print(f"{method.name}: {_call(config.steps[-1].function)}")
+    if "labels" not in arrays and "labels" in wanted:
         print(f"labels: no --labels, so all {n} examples are one class")
+    scores = {name: arrays[given] for name, given in (("scores", "scores"), ("cut", by)) if given in arrays}
     began = time.perf_counter()
-    picks = select(config, n, labels, wanted, arrays.get("scores"), cut)
+    picks = select(config, n, wanted, scores)
     seconds = time.perf_counter() - began
     made_for = args.fingerprint or (index.fingerprint if index else fingerprint(arrays))
     subset = subset_of(config, picks, labels, made_for)
@@ -76,15 +81,13 @@ def method_named(name: str, overrides: list[str]) -> MethodConfig:
     if method.select is None:
         those = ", ".join(option for option in options("method") if read("method", option).get("select"))
         raise ConfigError("--method", name, f"a method with a selector: {those}")
-    filled = FILLED - ({"k"} if method.level == "example" else set())  # of examples k is a number of neighbours
-    if wrong := [text for text in overrides if "=" not in text or text.split("=")[0] in filled]:
+    if wrong := [text for text in overrides if "=" not in text or text.split("=")[0] in FILLED]:
         raise ConfigError("--set", wrong[0], "constant=value, a constant of the selector: --set gamma=0.1")
     constants = {str(name): value for name, value in OmegaConf.from_dotlist(overrides).items()}
     for constant, value in constants.items():
         if isinstance(method.select.get(constant), int | float) and not isinstance(value, int | float | None):
             raise ConfigError(f"--set {constant}", value, f"a number, such as {method.select[constant]}")
     method.select |= constants
-    check_target(method.select, KEY, frozenset(parameters(method.select["_target_"]).required))
     return method
 
 
@@ -108,82 +111,96 @@ def sizes(method: MethodConfig, arrays: Arrays) -> tuple[int, np.ndarray]:
     return n, np.zeros(n, np.int64)
 
 
-def config_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tuple[SelectConfig, np.ndarray | None]:
-    """The selection, and the scores that its cut goes by if it has one."""
-    assert method.select is not None
+def plan_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tuple[Plan, str]:
+    """The method's plan at the ratio, and the name of the array that its cut goes by."""
     fraction, by = cut_of(method, args, arrays)
-    drawn = "rng" in parameters(method.select["_target_"]).names
+    plan = compiled(replace(method, cut=None, trains_on="subset"), as_typed(args.prune_ratio))
+    cut = Call("method.cut", {"_target_": CUT, "fraction": fraction}, {}, ("budget", "scores", "select"), "cut")
+    return (replace(plan, chain=(cut, *plan.chain)) if fraction else plan), by
+
+
+def config_of(plan: Plan, given: list[Arrays], seed: int) -> SelectConfig:
+    """The selection; `given`: the arrays of each step, by the name of its parameter."""
+    steps = [
+        replace(call.step, arrays={name: name for name in those}) for call, those in zip(plan.steps, given, strict=True)
+    ]
     return SelectConfig(
-        function=method.select,
-        method=method.name,
-        prune_ratio=as_typed(args.prune_ratio),
-        level=method.level,
-        cut_fraction=fraction,
-        quota=method.quota,
-        weighted=method.weighted,
-        seed=args.seed if drawn else 0,  # as in a job: a selector that draws nothing does not know the seed
-    ), by
+        steps=steps,
+        method=plan.method.name,
+        prune_ratio=plan.prune_ratio,
+        level=plan.method.level,
+        weighted=plan.method.weighted,
+        seed=seed if plan.draws else 0,  # as in a job: a selector that draws nothing does not know the seed
+    )
 
 
-def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tuple[float, np.ndarray | None]:
-    """Fraction that is left out before, and the scores that say which.
+def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tuple[float, str]:
+    """Fraction that is left out before, and the name of the scores that say which.
 
     The method's own cut happens where its scores are there: in --cut-scores, or in the scores where it cuts by what it
     ranks by. What is cut, or is not though the method would, is printed.
     """
-    own, by = method.cut, arrays.get("cut")
-    fraction = args.cut or 0.0
-    if own is not None and args.cut is None:
-        key, instead = "cut.by_prune_ratio", "--cut FRACTION says it for this one"
-        fraction = fraction_at(own.fraction, own.by_prune_ratio, args.prune_ratio, key, instead)
-    if args.cut is None and own is None and by is not None:
+    own, fraction, by = method.cut, _fraction(method, args), "cut"
+    if args.cut is None and own is None and by in arrays:
         raise ConfigError("--cut-scores", args.cut_scores, f"--cut FRACTION beside it: {method.name} has no cut")
     if fraction and method.level == "class":
         raise ConfigError("--cut", fraction, "a method about examples: a cut leaves out examples")
-    if by is None and (args.cut is not None or own is None or own.score == method.score):
-        by = arrays.get("scores")
-        if fraction and by is None:
+    if by not in arrays and (args.cut is not None or own is None or own.score == method.score):
+        by = "scores"
+        if fraction and by not in arrays:
             raise ConfigError("--cut", fraction, "scores to cut by: a file of scores, or --cut-scores")
-    if fraction and by is None:
+    if fraction and by not in arrays:
         assert own is not None
         function = own.score["_target_"].rpartition(".")[2]
         print(f"cut: none; in a job {method.name} leaves out the hardest {fraction:.0%} by {function} (--cut-scores)")
-        return 0.0, None
+        return 0.0, by
     if fraction:
         print(f"cut: the hardest {fraction:.0%}, those of the highest scores, are left out before (--cut 0: none)")
     return fraction, by
 
 
-def selector_arrays(method: MethodConfig, arrays: Arrays, labels: np.ndarray) -> Arrays:
-    """The arrays that the selector takes, by parameter; one that is missing is named with its option.
+def _fraction(method: MethodConfig, args: argparse.Namespace) -> float:
+    """What --cut says, or the method at this prune ratio."""
+    own = method.cut
+    if args.cut is not None or own is None:
+        return args.cut or 0.0
+    key, instead = "cut.by_prune_ratio", "--cut FRACTION says it for this one"
+    return fraction_at(own.fraction, own.by_prune_ratio, args.prune_ratio, key, instead)
 
-    The method can do without an array that the selector has a default for; that it does is printed.
+
+def selector_arrays(plan: Plan, arrays: Arrays, labels: np.ndarray) -> list[Arrays]:
+    """The arrays that each selector takes, by parameter; one that is missing is named with its option.
+
+    The method can do without an array that a selector has a default for; that it does is printed.
     """
-    function = method.select
-    assert function is not None
-    takes = parameters(function["_target_"])
-    if {"scores", "frequency"} & takes.required and "scores" not in arrays:
+    method, calls = plan.method, plan.steps
+    takes = {name for call in calls for name in parameters(call.function["_target_"]).names}
+    ranks = any(SCORES & set(call.filled) and call.function["_target_"] != PER_CLASS for call in calls)
+    if ranks and "scores" not in arrays:
         raise ConfigError("scores", None, f"a file with one axis (n,), higher = kept first: {method.name} goes by them")
-    for name in arrays.keys() - {"scores", "features", "labels", "cut", *takes.names}:
-        raise ConfigError("--array", name, f"a parameter of {function['_target_']}: {', '.join(takes.names)}")
-    for name in sorted(arrays.keys() & takes.names):
+    for name in arrays.keys() - {"scores", "features", "labels", "cut", *takes}:
+        target = calls[-1].function["_target_"]
+        raise ConfigError("--array", name, f"a parameter of {target}: {', '.join(parameters(target).names)}")
+    for name in sorted(arrays.keys() & takes):
         if method.level == "example" and len(labels) not in (shape := arrays[name].shape)[:2]:
             raise ConfigError(name, Shown(f"array of shape {shape}"), f"{len(labels)} rows, one an example")
-    asked = takes.required | method.arrays.keys()
-    wanted = {}
-    for name in takes.names:
-        if name in function or name in FILLED:
-            continue
-        if name in arrays or (name == "labels" and name in asked):
+    return [_given(call, plan, arrays, labels) for call in calls]
+
+
+def _given(call: Call, plan: Plan, arrays: Arrays, labels: np.ndarray) -> Arrays:
+    """The user's arrays for one selector."""
+    wanted, takes = {}, parameters(call.function["_target_"])
+    optional = [name for name in takes.names if name in arrays and name not in (*call.filled, *call.function, "cut")]
+    for name in {**call.arrays, **dict.fromkeys(optional)}:
+        about = ARRAYS.get(call.arrays.get(name, name))
+        if name == "labels" or name in arrays:
             wanted[name] = labels if name == "labels" else arrays[name]
-        elif name in takes.required or (name == "features" and name in asked):
-            about = ARRAYS.get(method.arrays.get(name, name))
+        elif name in takes.required or name == "features":
             option = "a file with two axes (n, d)" if name == "features" else f"--array {name}=FILE.npy"
             raise ConfigError(name, None, f"{option}: {about.shape}, {about.about}" if about else option)
-        elif name in asked:
-            about = ARRAYS.get(method.arrays[name])
-            what = f"{about.about}, {about.shape}" if about else method.arrays[name]
-            print(f"{name}: none; in a job {method.name} has {what} (--array {name}=FILE.npy)")
+        else:
+            what = f"{about.about}, {about.shape}" if about else call.arrays[name]
+            print(f"{name}: none; in a job {plan.method.name} has {what} (--array {name}=FILE.npy)")
     return wanted
 
 

@@ -4,7 +4,7 @@ The global batch is the same whatever the number of processes: process r of w ta
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +21,21 @@ class Batch:
     places: np.ndarray  # int64 (b,), position in the epoch's order: the index of its random draws
     real: np.ndarray  # bool (b,), False = a repeat that only fills the share up; it must not count
     total: int  # examples of the global batch
+    at: float  # where the step stands in the training, in steps of whole epochs: what schedules go by
+    weights: np.ndarray | None = None  # float32 (b,), of this epoch
+
+
+# the ids of an epoch in order, int64 (k,), and their weights, float32 (k,), or None where all are 1
+Epoch = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass
 class Order:
     """The order of training (shuffled) or of a clean pass (as given).
 
-    ids: examples to use. fresh: instead of all `ids`, this many fresh ones each epoch: the permutation of a round is
-    cut into consecutive chunks, without replacement until fewer than `fresh` are left (RS2, ICLR 2024). lengths, int
-    (n,) by id: with it batches hold examples of like length (`alike`), out of `pool` batches each.
+    ids: examples to use. chosen: gives an epoch's ids among these and their weights instead (a sampler that chooses
+    anew each epoch); the same whenever it is asked in that epoch, and at most as many as `ids`. lengths, int (n,) by
+    id: with it batches hold examples of like length (`alike`), out of `pool` batches each.
     """
 
     ids: np.ndarray
@@ -38,64 +44,62 @@ class Order:
     shuffle: bool = True
     rank: int = 0
     world: int = 1
-    fresh: int | None = None
+    chosen: Callable[[int], Epoch] | None = None
     lengths: np.ndarray | None = None
     pool: int = 50
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
             raise ConfigError("batch_size", self.batch_size, f"a multiple of processes={self.world}")
-        if self.fresh is not None and not 1 <= self.fresh <= len(self.ids):
-            raise ConfigError("fresh", self.fresh, f"1 to {len(self.ids)} examples an epoch")
 
     @property
     def length(self) -> int:
-        """Examples an epoch."""
-        return len(self.ids) if self.fresh is None else self.fresh
+        """Examples of a whole epoch: the most that one has."""
+        return len(self.ids)
 
     @property
     def steps(self) -> int:
-        """Steps an epoch; the last batch may be smaller, none is dropped."""
+        """Steps of a whole epoch; the last batch may be smaller, none is dropped."""
         return math.ceil(self.length / self.batch_size)
 
-    def epoch(self, epoch: int) -> np.ndarray:
-        """The ids of one epoch in order, int64 (length,)."""
-        if not self.shuffle:
-            return self.ids
-        ids = self._drawn(epoch)
-        if self.lengths is None:
-            return ids
-        return alike(ids, self.lengths, self.batch_size, self.pool, stream(self.seed, "order", epoch, self.pool))
-
-    def _drawn(self, epoch: int) -> np.ndarray:
-        if self.fresh is None:
-            return stream(self.seed, "order", epoch).permutation(self.ids)
-        chunks = len(self.ids) // self.fresh
-        permuted = stream(self.seed, "order", epoch // chunks).permutation(self.ids)
-        start = epoch % chunks * self.fresh
-        return permuted[start : start + self.fresh]
+    def epoch(self, epoch: int) -> Epoch:
+        """The ids of one epoch in order, and their weights."""
+        if self.chosen is not None:
+            ids, weights = self.chosen(epoch)
+        else:
+            ids = stream(self.seed, "order", epoch).permutation(self.ids) if self.shuffle else self.ids
+            weights = None
+        if self.lengths is None or not self.shuffle:
+            return ids, weights
+        rng = stream(self.seed, "order", epoch, self.pool)
+        places = alike(self.lengths[ids], self.batch_size, self.pool, rng)
+        return ids[places], None if weights is None else weights[places]
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """This process's share of each step of an epoch. All shares of a step have the same size."""
-        order = self.epoch(epoch)
-        for start in range(0, len(order), self.batch_size):
+        order, weights = self.epoch(epoch)
+        steps = math.ceil(len(order) / self.batch_size)
+        for step in range(steps):
+            start = step * self.batch_size
             places = np.arange(start, min(start + self.batch_size, len(order)))
             share = math.ceil(len(places) / self.world)
             mine = np.arange(self.rank, share * self.world, self.world)
             real = mine < len(places)
             mine = places[mine % len(places)]
-            yield Batch(order[mine], mine, real, len(places))
+            # a shorter epoch passes through the schedule as a whole one does
+            at = epoch * self.steps + (step if steps == self.steps else step * self.steps / steps)
+            yield Batch(order[mine], mine, real, len(places), at, None if weights is None else weights[mine])
 
 
-def alike(ids: np.ndarray, lengths: np.ndarray, batch_size: int, pool: int, rng: np.random.Generator) -> np.ndarray:
-    """Return shuffled `ids` in an order whose batches hold examples of like length, so that little of them is padding.
+def alike(lengths: np.ndarray, batch_size: int, pool: int, rng: np.random.Generator) -> np.ndarray:
+    """Return positions of shuffled examples in an order whose batches are of like length: little of them is padding.
 
-    Of every `pool` batches in a row the examples are sorted by length, then `rng` shuffles the batches. lengths: int by
-    id. The last batch stays the last if it is smaller.
+    Of every `pool` batches in a row the examples are sorted by length, then `rng` shuffles the batches. lengths: int
+    (n,). The last batch stays the last if it is smaller.
     """
-    size = pool * batch_size
-    parts = [ids[start : start + size] for start in range(0, len(ids), size)]
+    size, n = pool * batch_size, len(lengths)
+    parts = [np.arange(start, min(start + size, n)) for start in range(0, n, size)]
     in_order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
-    full = len(ids) // batch_size
+    full = n // batch_size
     batches = in_order[: full * batch_size].reshape(full, batch_size)
     return np.concatenate([batches[rng.permutation(full)].ravel(), in_order[full * batch_size :]])

@@ -17,7 +17,8 @@ class OrderDP(Policy):
     which the example of rank j counts by its chance to be among the top q of a pool, not that of the mean loss.
 
     ratio: left out of an epoch, 0 to below 1. pool: drawn before, from 1 - ratio to 1; the repository's defaults are
-    pool 0.75 and q = 0.85 s, which is a ratio of 0.3625.
+    pool 0.75 and q = 0.85 s, which is a ratio of 0.3625; None keeps q = 0.85 s at any ratio, as far as there are
+    examples.
 
     Departures from the published code. Examples that were never observed come first, in the order of the draw (there
     they start with a loss of 3, and equal losses go as torch.topk has them); of those observed, equal losses go to the
@@ -25,10 +26,11 @@ class OrderDP(Policy):
     """
 
     def __init__(
-        self, n: int, epochs: int | None = None, *, ratio: float = 0.4, pool: float = 0.75, seed: int = 0
+        self, n: int, epochs: int | None = None, *, ratio: float = 0.4, pool: float | None = 0.75, seed: int = 0
     ) -> None:
         super().__init__(n, epochs, seed=seed, ratio=ratio, pool=pool)
         self.size = kept(ratio, n)
+        pool = min(1.0, (1 - ratio) / 0.85) if pool is None else pool
         self.pool = budget(float(1 - fraction("pool", pool, low="above 0", high="1")), n)
         if self.pool < self.size:
             raise ConfigError(

@@ -13,9 +13,8 @@ class RS2(Policy):
     A round is a permutation of all examples, cut into consecutive pieces of (1 - ratio) n, rounded half up, at least
     1; when fewer are left than a piece takes, the next round begins. No weights, nothing observed.
 
-    ratio: fraction of the examples that an epoch leaves out, 0 to below 1. The pieces are those of the train stage's
-    fresh subsets (method rs2) for the same seed. What is left of a round is dropped, as published: with ratio 0.3 a
-    round shows 70 % of the examples.
+    ratio: fraction of the examples that an epoch leaves out, 0 to below 1. What is left of a round is dropped, as
+    published: with ratio 0.3 a round shows 70 % of the examples.
     """
 
     def __init__(self, n: int, epochs: int | None = None, *, ratio: float, seed: int = 0) -> None:

@@ -11,15 +11,21 @@ from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, laid_out
 from dataprune.models.tally import ATTACK, FORWARD, STEP, Tally
 
+# (ids, losses, p_true, real) of this process's share -> which of them to train on, bool (b,); how many in all processes
+Choose = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, int]]
+
 
 class Classifier(pl.LightningModule):
     """Fits `network` by cross entropy.
 
-    optimizer: makes the optimiser from parameter groups. schedule(step, lr) -> learning rate used at that step;
-    momentum(step) -> momentum, if it moves too. attack(network, inputs, y) -> the inputs to train on instead.
-    `logits` holds the detached logits of the latest training batch, for callbacks (returning them from the step would
-    make Lightning copy them). Losses are summed on the device; nothing is logged or moved each step. `tally` counts the
-    real examples of steps, attacks and clean passes.
+    optimizer: makes the optimiser from parameter groups. schedule(at, lr) -> learning rate where the training stands,
+    in steps of whole epochs; momentum(at) -> momentum, if it moves too. attack(network, inputs, y) -> the inputs to
+    train on instead. choose: picks the examples of each batch that are trained on, after a forward pass of all without
+    gradient.
+
+    `logits` (b, classes) and `losses` (b,), without weights, of the latest training batch are there for callbacks,
+    detached (returning them from the step would make Lightning copy them). Losses are summed on the device; nothing is
+    logged or moved each step. `tally` counts the real examples of steps, attacks and passes without gradient.
     """
 
     def __init__(
@@ -30,19 +36,22 @@ class Classifier(pl.LightningModule):
         *,
         momentum: Callable[[int], float] | None = None,
         attack: Attack | None = None,
+        choose: Choose | None = None,
         smoothing: float = 0.0,
         decay_bias_and_norm: bool = True,
         channels_last: bool = True,
     ) -> None:
         super().__init__()
         self.network, self.make_optimizer, self.schedule = network, optimizer, schedule
-        self.momentum, self.attack = momentum, attack
+        self.momentum, self.attack, self.choose = momentum, attack, choose
         self.smoothing, self.decay_bias_and_norm = smoothing, decay_bias_and_norm
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.logits: torch.Tensor | None = None
+        self.losses: torch.Tensor | None = None
         self.tally = Tally()
         self.epochs_done = self.steps_done = 0  # by earlier attempts
         self.saved: dict[str, Any] | None = None
+        self.stateful: dict[str, Any] = {}  # by name, what else has a state_dict that the training goes on from
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser over all parameters that learn."""
@@ -77,6 +86,8 @@ class Classifier(pl.LightningModule):
         self.epochs_done, self.steps_done = checkpoint["epochs"], checkpoint["steps"]
         self.network.load_state_dict(checkpoint["network"])
         self.tally.take_over(checkpoint["tally"])
+        for name, part in self.stateful.items():
+            part.load_state_dict(checkpoint["stateful"][name])
         self.saved = checkpoint
 
     def state(self) -> dict[str, Any]:
@@ -87,6 +98,7 @@ class Classifier(pl.LightningModule):
             "tally": self.tally.state(),
             "network": self.network.state_dict(),
             "optimizer": self.trainer.optimizers[0].state_dict(),
+            "stateful": {name: part.state_dict() for name, part in self.stateful.items()},
             "precision": self.trainer.precision_plugin.state_dict(),  # the loss scale of float16
         }
 
@@ -103,26 +115,55 @@ class Classifier(pl.LightningModule):
         """Set this step's learning rate and momentum."""
         optimizer = self.optimizers()
         for group in optimizer.param_groups:  # type: ignore[union-attr]
-            group["lr"] = float(self.schedule(self.step, group["base_lr"]))  # a checkpoint holds no numpy numbers
+            group["lr"] = float(self.schedule(batch["at"], group["base_lr"]))  # a checkpoint holds no numpy numbers
             if self.momentum is not None:
-                group["momentum"] = float(self.momentum(self.step))
+                group["momentum"] = float(self.momentum(batch["at"]))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        """Mean loss of the global batch (this process's part of it)."""
+        """Mean loss of the global batch (this process's part of it), or of what is chosen from it."""
+        if self.choose is not None:
+            batch = self._chosen(batch, self.choose)
         inputs: Mapping[str, torch.Tensor] = self._laid_out(batch["inputs"])
         if self.attack is not None:
             inputs = self.attack(lambda **moved: self._attacked(moved, batch["real"]), inputs, batch["y"])
         self.tally.add(STEP, inputs, batch["real"])
         logits = self.network(**inputs)  # (b, classes)
-        losses = F.cross_entropy(logits.float(), batch["y"], reduction="none", label_smoothing=self.smoothing)
-        if batch["weight"] is not None:
-            losses = losses * batch["weight"]
-        self.logits = logits.detach()
+        losses = self.each_loss(logits, batch["y"])
+        if self.choose is None:
+            self._note(batch, logits.detach(), losses.detach())
+        return (losses if batch["weight"] is None else losses * batch["weight"]).sum() * batch["scale"]
+
+    def each_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The training's loss of each example, float32 (b,), without weights."""
+        return F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.smoothing)
+
+    def _note(self, batch: dict[str, Any], logits: torch.Tensor, losses: torch.Tensor) -> None:
+        """Keep what callbacks look at, and the sums of the epoch: of the batch as it came, before any choice."""
+        self.logits, self.losses = logits, losses
+        right = logits.argmax(1) == batch["y"]
+        counted = right.new_ones(len(right)) if batch["real"] is None else batch["real"]
+        weighted = losses if batch["weight"] is None else losses * batch["weight"]
+        self.sums += torch.stack([weighted.sum(), (right & counted).sum(), counted.sum()])
+
+    def _chosen(self, batch: dict[str, Any], choose: Choose) -> dict[str, Any]:
+        """The part of a batch that is trained on. Without any there is still a backward pass, of loss 0: the other
+        processes wait for its gradients."""
         with torch.no_grad():
-            right = self.logits.argmax(1) == batch["y"]
-            counted = right.new_ones(len(right)) if batch["real"] is None else batch["real"]
-            self.sums += torch.stack([losses.sum(), (right & counted).sum(), counted.sum()])
-        return losses.sum() * batch["scale"]
+            self.tally.add(FORWARD, batch["inputs"], batch["real"])
+            logits = self.network(**self._laid_out(batch["inputs"]))
+            losses = self.each_loss(logits, batch["y"])
+            self._note(batch, logits, losses)
+            p_true = logits.float().softmax(1).gather(1, batch["y"][:, None])[:, 0]
+        mine, total = choose(batch["id"], losses, p_true, batch["real"])
+        part = dict(batch)
+        if not mine.any():
+            mine[:2] = True  # two: batch norm takes no single vector
+            part["real"] = mine.new_zeros(len(mine))
+            part["weight"] = part["real"].float()
+        part["inputs"] = {name: values[mine] for name, values in batch["inputs"].items()}
+        for name in ("y", "id", "real", "weight"):
+            part[name] = part[name] if part[name] is None else part[name][mine]
+        return part | {"scale": self.trainer.world_size / max(1, total)}
 
     def clean_pass(self, batches: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
         """Each batch with its logits float32 (b, classes), in eval mode and float32, in the middle of a training."""

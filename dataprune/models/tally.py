@@ -10,8 +10,9 @@ from dataprune.models.flops import Attack, forward_flops, step_flops
 from dataprune.models.lengths import by_length
 from dataprune.models.networks import FEATURES
 
-# a clean pass; a training step; one pass of its attack; a gradient of each example (eval mode, no step)
-FORWARD, STEP, ATTACK, GRADIENT = "forward", "step", "attack", "gradient"
+# a clean pass; a training step; one pass of its attack; a gradient of each example (eval mode, no step); a user's own
+# function, of which nobody knows what it does with the network
+FORWARD, STEP, ATTACK, GRADIENT, UNKNOWN = "forward", "step", "attack", "gradient", "unknown"
 
 Form = tuple[tuple[str, str, tuple[int, ...]], ...]  # of an example's inputs: name, dtype, shape
 
@@ -69,8 +70,10 @@ class Tally:
         for (kind, form), n in self.counts.items():
             if FEATURES not in {name for name, _, _ in form}:
                 images["images_forward"] += n
-                images["images_backward"] += 0 if kind == FORWARD else n
-            if kind != ATTACK:  # a step's FLOPs hold those of its attack
+                images["images_backward"] += 0 if kind in (FORWARD, UNKNOWN) else n
+            if kind == UNKNOWN:
+                flops = None
+            elif kind != ATTACK:  # a step's FLOPs hold those of its attack
                 each = known[kind, form]
                 flops = None if flops is None or each is None else flops + n * each
         return images | {"flops": flops}
@@ -84,7 +87,7 @@ class Tally:
 
         alike: dict[Hashable, dict[tuple[str, Form], int]] = {}
         for kind, form in self.counts:
-            if kind != ATTACK:
+            if kind not in (ATTACK, UNKNOWN):
                 length = length_of(form)
                 group = (kind, form) if length is None else (kind, *(name for name, _, _ in form))
                 alike.setdefault(group, {})[kind, form] = length or 0

@@ -19,7 +19,7 @@ COST = (
     "backward, FLOPs and device-seconds (seconds times devices) add up every stage behind the number, also those that "
     "other lines share; where a stage's cost is unknown the sum of the others is shown as >=, a lower bound. "
     "short_full is the whole source with as many images seen as the pruned run; rs2 sees a fresh random subset each "
-    "epoch."
+    "epoch. A sampler that decides by itself how much of an epoch it leaves out stands at prune ratio 0."
 )
 TESTS = (
     "Points: difference of the mean accuracies; its 95 % interval (each by itself) and p by Welch's t-test over the n "

@@ -38,6 +38,21 @@ def margin(probabilities: np.ndarray) -> np.ndarray:
     return _each_row(probabilities, _closeness)
 
 
+def error_norm(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the EL2N norm ||p - onehot||_2 of one moment (Paul et al. 2021): float32 (n,), from 0 to sqrt(2).
+
+    probabilities: (n, c) of the network after an early epoch; labels: integers (n,) below c. The paper's mean over
+    several networks: `gradients.aggregate`. From recorded dynamics: `dynamics.el2n`.
+    """
+    labels = class_labels("labels", labels, *probability_array(probabilities).shape)
+
+    def length(p: np.ndarray, ids: slice) -> np.ndarray:
+        p[np.arange(len(p)), labels[ids]] -= 1
+        return np.linalg.norm(p, axis=1)
+
+    return _each_row(probabilities, length)
+
+
 def loss(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Cross-entropy -log p(label). probabilities: (n, c); labels: integers (n,) below c.
 

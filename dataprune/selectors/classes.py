@@ -5,6 +5,7 @@ CVPR 2023). Class ids are int64; for an example-level experiment read "example" 
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -12,26 +13,37 @@ from dataprune.errors import ConfigError, Shown, class_labels, first, generator,
 from dataprune.streams import stream
 
 
-def top_classes(frequency: np.ndarray, k: int, *, reverse: bool = False, ties: np.ndarray | None = None) -> np.ndarray:
-    """The k classes with the highest scores, in rank order; `reverse` gives the k lowest (DP4TL's "bottom" control).
+def top_classes(
+    frequency: np.ndarray,
+    budget: int | None = None,
+    *,
+    reverse: bool = False,
+    ties: np.ndarray | None = None,
+    k: int | None = None,
+) -> np.ndarray:
+    """The `budget` classes with the highest scores, in rank order; `reverse` gives the lowest (DP4TL's "bottom").
 
     frequency: (c,), counts or any class score, higher = kept first; -inf = no examples. ties: (c,), a second score
     that orders equal ones in the same direction (e.g. `mean_probability`); what is still equal goes to the lower id,
-    also with `reverse`. Returns int64 (k,); a smaller k gives a prefix.
+    also with `reverse`. k: another name of budget. Returns int64 (budget,); a smaller budget gives a prefix.
 
     A warning tells when the cut falls among classes of count 0, which nothing but their ids sets apart. The released
     code uses an unordered top-k, so its choice among equal counts is arbitrary.
     """
     frequency = _numbers("frequency", frequency)
-    k = whole_number("k", k, 1, len(frequency), "the number of classes")
+    if k is not None and budget is not None:
+        raise ConfigError("k", k, "None beside budget, of which it is another name")
+    name: str = "budget" if k is None else "k"
+    wanted: Any = k if budget is None else budget
+    count = whole_number(name, wanted, 1, len(frequency), "the number of classes")
     ranked = [frequency] if ties is None else [_numbers("ties", ties, len(frequency)), frequency]
     order = np.lexsort([_ascending(score, reverse) for score in ranked])
-    if ties is None and 0 < k < len(order) and frequency[order[k - 1]] == 0 == frequency[order[k]]:
+    if ties is None and 0 < count < len(order) and frequency[order[count - 1]] == 0 == frequency[order[count]]:
         zeros = int((frequency == 0).sum())
-        taken = int((frequency[order[:k]] == 0).sum())
-        text = f"k={k} takes {taken} of the {zeros} classes with count 0, chosen by class id alone: give `ties`"
-        warnings.warn(text, stacklevel=2)
-    return order[:k]
+        taken = int((frequency[order[:count]] == 0).sum())
+        text = f"takes {taken} of the {zeros} classes with count 0, chosen by class id alone: give `ties`"
+        warnings.warn(f"{name}={count} {text}", stacklevel=2)
+    return order[:count]
 
 
 def examples_of(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -7,10 +7,12 @@ int64 ids, as many as the budget says; a budget outside 1..n, NaN and inf raise 
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, finite, first, generator, shaped, whole_number
+from dataprune.selectors.bound import Bound, Picks
 from dataprune.selectors.budget import check_budget
 
 
@@ -106,41 +108,70 @@ def drop_hardest(scores: np.ndarray, fraction: float) -> np.ndarray:
     return np.flatnonzero(survives)
 
 
+def without_hardest(scores: np.ndarray, budget: int, select: Callable[..., Picks], *, fraction: float) -> Picks:
+    """Select among what survives the mislabel cut (CCS, D2): a wrapper around any selector.
+
+    scores: (n,), finite, higher = harder; int(fraction * n) examples leave (`drop_hardest`). select(ids, budget): picks
+    among the ids that are left. The budget counts from all n, so a cut makes no subset smaller; raises ConfigError when
+    fewer are left.
+    """
+    left = drop_hardest(scores, fraction)
+    if len(left) < budget:
+        expected = f"a fraction that leaves the {budget} examples to keep (of {len(scores)})"
+        raise ConfigError("fraction", fraction, expected)
+    return select(left, budget)
+
+
 def per_class(
     scores: np.ndarray,
     labels: np.ndarray,
     budget: int,
     *,
     quota: str | np.ndarray = "proportional",
-    select: Callable[[np.ndarray, int], np.ndarray] = top,
-) -> np.ndarray:
-    """Select inside every class by a quota, with any selector of (scores, budget).
+    select: Callable[[np.ndarray, int], Picks] = top,
+) -> Picks:
+    """Select inside every class by a quota, with any selector of (scores, budget): a wrapper.
 
     scores (n,), finite, or what `select` takes in their place, such as features (n, d) for `coverage.herding`.
     labels: int (n,), from 0, gaps allowed.
     quota: "proportional" to class sizes | "equal" | weights (classes,), shared out by `quotas`; weights that are whole
         numbers, sum to the budget and fit the classes are taken as they are.
-    select: gets the scores of one class and its quota, returns positions in that class.
+    select: gets the scores of one class and its quota, returns positions in that class. A bound one (that of a method)
+        gets the ids of the class, returns ids, and may add a weight each; `scores` are not looked at then.
     Returns int64 (budget,): class after class in ascending class id, inside a class in the order of `select`.
     A class whose quota is 0 is left out; that cannot be avoided when the budget is below the number of classes.
     """
-    scores = finite("scores", scores)
-    labels = class_labels("labels", labels, len(scores))
-    budget = check_budget(budget, len(scores))
+    inner = select
+    if not isinstance(select, Bound):
+        scores = finite("scores", np.asarray(scores))
+        inner = partial(_of_scores, select, scores)
+    labels = class_labels("labels", labels, None if isinstance(select, Bound) else len(scores))
+    budget = check_budget(budget, len(labels))
     sizes = np.bincount(labels)
     if isinstance(quota, str):
         if quota not in ("proportional", "equal"):
             raise ConfigError("quota", quota, '"proportional", "equal" or an array of one weight per class')
         quota = sizes if quota == "proportional" else np.ones(len(sizes))
+    elif isinstance(select, Bound):
+        quota = quota[: len(sizes)]  # a part of the examples may lack the last classes
     shares = quotas(sizes, budget, quota)
     members = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
-    picked = [np.empty(0, np.int64)]
+    picked, weights = [np.empty(0, np.int64)], []
     for c in np.flatnonzero(shares).tolist():
-        positions = np.asarray(select(scores[members[c]], int(shares[c])))
-        if len(np.unique(positions)) != shares[c]:
-            raise ConfigError("select", select, f"a selector of {shares[c]} distinct positions for class {c}")
-        picked.append(members[c][positions])
-    return np.concatenate(picked)
+        picks = inner(members[c], int(shares[c]))
+        ids, *rest = picks if isinstance(picks, tuple) else (picks,)
+        picked.append(ids)
+        weights += rest
+    together = np.concatenate(picked)
+    return (together, np.concatenate(weights)) if weights else together
+
+
+def _of_scores(select: Callable[..., Picks], scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
+    """What a selector of (scores, budget) picks of the ids, checked."""
+    positions = np.asarray(select(scores[ids], count))
+    if len(np.unique(positions)) != count:
+        raise ConfigError("select", select, f"a selector of {count} distinct positions among {len(ids)}")
+    return ids[positions]
 
 
 def recall_weights(predictions: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:

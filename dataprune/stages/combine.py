@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dataprune.arrays import mean_probability
 from dataprune.config import CombineConfig, RunConfig
 from dataprune.scores.classes import combine
 from dataprune.scores.gradients import aggregate
-from dataprune.stages.arrays import ARRAYS
 
 CONFIG = CombineConfig
 
@@ -25,8 +25,7 @@ def run(config: CombineConfig, inputs: dict[str, Path], work: Path, run: RunConf
     if config.how == "runs":
         together = aggregate(scores)
     else:
-        load = ARRAYS["target_class_probability"].load
         seen = [inputs[f"signals_{i}"] for i in range(count) if f"signals_{i}" in inputs]
-        together = combine(scores, how=config.how, ties=np.stack([load(f) for f in seen]) if seen else None)
+        together = combine(scores, how=config.how, ties=np.stack([mean_probability(f) for f in seen]) if seen else None)
     np.save(work / "scores.npy", together)
     return {"combined": count, "n": scores.shape[1]}

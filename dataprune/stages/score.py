@@ -1,7 +1,7 @@
 """Stage score: one number an example (or a class of the source), higher = kept first.
 
-Inputs: those that hold the arrays which the function's parameters name (stages.arrays). Files: scores.npy float32 (n,)
-or (classes,).
+Inputs: those that hold the arrays which the function's parameters name (dataprune.arrays). Files: scores.npy float32
+(n,) or (classes,).
 """
 
 from pathlib import Path
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from hydra.utils import get_method
 
+from dataprune.arrays import load
 from dataprune.config import RunConfig, ScoreConfig
 from dataprune.cost import told_of
 from dataprune.errors import ConfigError, Shown, finite
-from dataprune.stages.arrays import load, wanted
+from dataprune.plan import FROM_FILE
 
 CONFIG = ScoreConfig
-FILLED = frozenset({"path"})  # the parameter that is no array: the file that a score function reads
 
 
 def run(config: ScoreConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
@@ -35,11 +35,11 @@ def compute(config: ScoreConfig, inputs: dict[str, Path], key: str) -> np.ndarra
     """The scores, float32, checked: one-dimensional and finite."""
     constants = {k: v for k, v in config.function.items() if k != "_target_"}
     constants |= {} if config.path is None else {"path": config.path}
-    arrays = load(wanted(config.function, config.arrays, key, FILLED), inputs, key)
+    arrays = load(config.arrays, inputs, key)
     try:
         scores = np.asarray(get_method(config.function["_target_"])(**arrays, **constants), np.float32)
     except ConfigError as error:
-        raise error.under("method" if error.key in FILLED else key) from None
+        raise error.under("method" if error.key in FROM_FILE else key) from None
     if scores.ndim != 1:
         raise ConfigError(key, Shown(f"array of shape {scores.shape}"), "one number an example or a class")
     return finite(key, scores)

@@ -1,37 +1,34 @@
 """Stage select: which examples (or classes) of the source to keep.
 
-Inputs: `examples` (index); `scores` (score) and `cut` (score) if the method has them; `heldout` (evaluate of the
-surrogate on the validation split) for quotas by recall; those that hold the arrays which the selector's parameters
-name. Files: ids.npy int64 sorted; weights.npy float32, one an id, if the method is weighted; classes.npy int64 sorted
-if whole classes are kept; export/subset.npz for other programs.
+Inputs: `examples` (index); `scores` (score) if the method has them, `cut` (score) for each selector that ranks by a
+score of its own; those that hold the arrays which the selectors' parameters name. Files: ids.npy int64 sorted;
+weights.npy float32, one an id, if the method is weighted; classes.npy int64 sorted if whole classes are kept;
+export/subset.npz for other programs.
 
 `select` and `subset_of` are functions of arrays; `python -m dataprune.select` calls them on a user's own.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.utils import get_method
 
-from dataprune.callables import check_target
-from dataprune.config import RunConfig, SelectConfig
+from dataprune.arrays import ARRAYS, load
+from dataprune.config import RunConfig, SelectConfig, StepConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
+from dataprune.plan import SCORES
 from dataprune.ratios import as_typed
+from dataprune.selectors.bound import Bound, Selector
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
-from dataprune.selectors.ranked import drop_hardest, quotas, recall_weights
-from dataprune.stages.arrays import load, wanted
 from dataprune.streams import stream
 from dataprune.subset import Subset
 
 CONFIG = SelectConfig
-# parameters that this stage fills itself: `frequency` and `k` are the names of scores and budget for classes
-FILLED = frozenset({"scores", "frequency", "budget", "k", "rng", "n"})
-KEY = "method.select"
 log = logging.getLogger(__name__)
 
 Picks = tuple[np.ndarray, np.ndarray | None]  # ids in pick order; a weight each, or None
@@ -41,14 +38,12 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     """Select and write; returns how much is kept."""
     examples = Examples(inputs["examples"], "train")
     n = len(examples.classes) if config.level == "class" else len(examples)
-    arrays = load(wanted(config.function, config.arrays, KEY, FILLED), inputs, KEY)
-    scores, cut = (np.load(inputs[of] / "scores.npy") if of in inputs else None for of in ("scores", "cut"))
-    weights = None
-    if "heldout" in inputs:
-        outcomes = np.load(inputs["heldout"] / "outcomes.npz")
-        heldout = Examples(inputs["examples"], "validation").labels[outcomes["ids"]]
-        weights = recall_weights(outcomes["prediction"], heldout, len(examples.classes))
-    picks = select(config, n, examples.labels, arrays, scores, cut, weights)
+    arrays: dict[str, Any] = {}
+    for step in config.steps:
+        loaded = load(step.arrays, inputs, step.key)
+        arrays |= {step.arrays[parameter]: value for parameter, value in loaded.items()}
+    scores = {role: np.load(inputs[role] / "scores.npy") for role in {s.scores for s in config.steps} if role in inputs}
+    picks = select(config, n, arrays, scores)
     subset = subset_of(config, picks, examples.labels, examples.fingerprint)
     np.save(work / "ids.npy", subset.ids)
     if subset.classes is not None:
@@ -77,81 +72,69 @@ def subset_of(config: SelectConfig, picks: Picks, labels: np.ndarray, fingerprin
     )
 
 
-def select(
-    config: SelectConfig,
-    n: int,
-    labels: np.ndarray,
-    arrays: dict[str, Any],
-    scores: np.ndarray | None = None,
-    cut: np.ndarray | None = None,
-    class_weights: np.ndarray | None = None,
-) -> Picks:
-    """Cut off the hardest, share the budget out over classes if the method wants that, and pick.
+def select(config: SelectConfig, n: int, arrays: Mapping[str, Any], scores: Mapping[str, np.ndarray]) -> Picks:
+    """Pick by the chain of selectors in `config`.
 
-    n: examples, or classes where the method is about classes. arrays: the selector's, by parameter. scores: one of
-    each of n; cut: what the cut goes by; class_weights: (classes,), what quota="drop" shares the budget out by. The
-    budget counts from all n, so a cut does not make the subset smaller.
+    n: examples, or classes where the method is about classes. arrays: those that the steps name; scores: one of each of
+    n, by the role that a step names. The budget counts from all n.
     """
-    count = budget(config.prune_ratio, n)
-    pick = _picker(config, n, arrays, scores)
-    pool = np.arange(n)
-    if config.cut_fraction:
-        assert cut is not None
-        pool = drop_hardest(cut, config.cut_fraction)
-        if len(pool) < count:
-            expected = f"a fraction that leaves the {count} examples to keep (prune_ratio={config.prune_ratio})"
-            raise ConfigError("method.cut.fraction", config.cut_fraction, expected)
-    if config.quota == "none":
-        return pick(pool, count)
-    sizes = np.bincount(labels[pool])
-    weights = sizes if config.quota == "proportional" else np.ones(len(sizes))
-    if config.quota == "drop":
-        if class_weights is None:
-            raise ConfigError("method.quota", "drop", "proportional or equal: no surrogate and held-out examples here")
-        weights = class_weights[: len(sizes)]
-    shares = quotas(sizes, count, weights)
-    picks = [pick(pool[labels[pool] == c], int(share)) for c, share in enumerate(shares) if share]
-    joined = None if picks[0][1] is None else np.concatenate([w for _, w in picks if w is not None])
-    return np.concatenate([ids for ids, _ in picks]), joined
+    count, rng = budget(config.prune_ratio, n), stream(config.seed, "select")
+    selector = None
+    for step in reversed(config.steps):
+        selector = _selector(step, config.level, n, arrays, scores, rng, selector)
+    assert selector is not None
+    picked = Bound(selector, np.arange(n))(np.arange(n), count)
+    ids, weights = picked if isinstance(picked, tuple) else (picked, None)
+    innermost = config.steps[-1]
+    if "budget" in innermost.filled and len(ids) != count:
+        # whole clusters cannot meet every budget; the row's `kept` says what it was
+        words = "%s: %s keeps %d of %d, its budget was %d (prune_ratio=%g)"
+        log.warning(words, innermost.key, innermost.function["_target_"], len(ids), n, count, config.prune_ratio)
+    return ids, weights if config.weighted else None
 
 
-def _picker(
-    config: SelectConfig, n: int, arrays: dict[str, Any], scores: np.ndarray | None
-) -> Callable[[np.ndarray, int], Picks]:
-    """pick(pool, count): `count` ids of the sorted ids in `pool`."""
-    function = get_method(config.function["_target_"])
-    constants = {k: v for k, v in config.function.items() if k != "_target_"}
-    takes = check_target(config.function, KEY, FILLED | arrays.keys())
-    given: dict[str, Any] = {"rng": stream(config.seed, "select")}
-    if {"scores", "frequency"} & takes.required:
-        given["scores"] = given["frequency"] = scores
-        if scores is None or len(scores) != n:
-            found = "nothing" if scores is None else f"{len(scores)} numbers"
-            what = f"{n} numbers, one a {config.level} (method.level={config.level})"
-            raise ConfigError("method.score", Shown(found), what)
-
-    def pick(pool: np.ndarray, count: int) -> Picks:
-        filled = given | {"budget": count, "k": count, "n": len(pool)}
-        open_names = takes.required - arrays.keys() - constants.keys()
-        everything = arrays | {name: value for name, value in filled.items() if name in open_names}
-        if len(pool) < n:
-            everything = {name: _rows(value, pool, n) for name, value in everything.items()}
-        try:
-            picked = function(**everything, **constants)
-        except ConfigError as error:
-            raise error.under(KEY) from None
-        places, weights = picked if isinstance(picked, tuple) else (picked, None)
-        if {"budget", "k"} & open_names and len(places) != count:
-            # whole clusters cannot meet every budget; the row's `kept` says what it was
-            words = "%s: %s keeps %d of %d, its budget was %d (prune_ratio=%g)"
-            log.warning(words, KEY, config.function["_target_"], len(places), len(pool), count, config.prune_ratio)
-        return pool[places], weights if config.weighted else None
-
-    return pick
+def _selector(
+    step: StepConfig,
+    level: str,
+    n: int,
+    arrays: Mapping[str, Any],
+    scores: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+    inner: Selector | None,
+) -> Selector:
+    """The selector of one step around `inner`."""
+    constants = {name: value for name, value in step.function.items() if name != "_target_"}
+    constants |= {"rng": rng} if "rng" in step.filled else {}
+    rows: dict[str, tuple[np.ndarray, int]] = {}
+    for parameter, name in step.arrays.items():
+        axis = _axis(name, arrays[name], level, n)
+        if axis is None:
+            constants[parameter] = arrays[name]
+        else:
+            rows[parameter] = arrays[name], axis
+    for parameter in SCORES & set(step.filled):
+        values = scores.get(step.scores)
+        if values is None and inner is not None and step.scores == "scores":
+            constants[parameter] = None  # a wrapper may do without
+        else:
+            rows[parameter] = _checked(values, n, level, step), 0
+    filled = frozenset(step.filled) & {"budget", "n", "select"}
+    return Selector(get_method(step.function["_target_"]), constants, rows, n, filled, step.key, inner)
 
 
-def _rows(value: Any, pool: np.ndarray, n: int) -> Any:
-    """The part of an array that belongs to `pool`: along the axis that counts examples."""
-    if not isinstance(value, np.ndarray) or value.ndim == 0:
-        return value
-    return value[:, pool] if value.ndim > 1 and value.shape[1] == n != value.shape[0] else value[pool]
+def _axis(name: str, value: Any, level: str, n: int) -> int | None:
+    """Along which axis an array has one row of each of n; None = it has none."""
+    unit = "n" if level == "example" else "classes"
+    if name in ARRAYS:
+        axes = ARRAYS[name].axes or ()
+        return axes.index(unit) if unit in axes else None
+    return next((i for i, length in enumerate(np.shape(value)) if length == n), None)  # a user's own
+
+
+def _checked(scores: np.ndarray | None, n: int, level: str, step: StepConfig) -> np.ndarray:
+    """The scores, or a ConfigError if there is not one of each of n."""
+    if scores is None or len(scores) != n:
+        found = "nothing" if scores is None else f"{len(scores)} numbers"
+        key = "method.score" if step.scores == "scores" else f"{step.key}.score"
+        raise ConfigError(key, Shown(found), f"{n} numbers, one a {level} (method.level={level})")
+    return scores

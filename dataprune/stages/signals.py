@@ -1,7 +1,7 @@
-"""Stage signals: outputs of a frozen model for every example of a split, one pass, eval mode, not augmented.
+"""Stage signals: what functions tell of every example of a split by a frozen model, in one pass, not augmented.
 
-Inputs: `model` (train or adopt), `examples` (index). Files: logits.npy float32 (n, classes), features.npy float32
-(n, d), grad_norm.npy float32 (n,): those that `arrays` asks for; labels.npy int64 (n,).
+Inputs: `model` (train or adopt), `examples` (index), `pixels` (decode). Files: one <name>.npy (n, ...) a signal, of the
+shape and dtype that the table of arrays, or the method, says; labels.npy int64 (n,).
 """
 
 from pathlib import Path
@@ -9,56 +9,82 @@ from typing import Any
 
 import numpy as np
 import torch
+from hydra.utils import get_method
 
+from dataprune.arrays import GIVEN, SIGNALS, Array, own_signal
+from dataprune.callables import parameters
 from dataprune.config import RunConfig, SignalsConfig
 from dataprune.data.examples import Examples
-from dataprune.errors import ConfigError
+from dataprune.errors import ConfigError, Shown
 from dataprune.models.networks import Network, laid_out
-from dataprune.models.tally import GRADIENT, Tally
-from dataprune.passes import clean_loader, device_of, load_network, outputs
+from dataprune.models.tally import FORWARD, GRADIENT, UNKNOWN, Tally
+from dataprune.passes import check_input, feed_of, layout, load_network
+from dataprune.plan import ABOUT_A_SIGNAL
 from dataprune.progress import track
-from dataprune.scores.gradients import grand
+from dataprune.signals import Batch
 from dataprune.store import create_array
 
 CONFIG = SignalsConfig
-FROM_ONE_PASS = ("logits", "features")
-GRADIENTS = ["grad_norm"]  # in a pass of its own: a forward and a backward an example
+PASSES = {"forward": FORWARD, "gradient": GRADIENT, None: UNKNOWN}
 
 
 def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Write the arrays row by row; returns the shape of each, and the images and FLOPs of the pass."""
-    network, tally = load_network(inputs["model"]), Tally()
-    examples = Examples.of(inputs, config.split)
-    if config.arrays == GRADIENTS:
-        return gradients(network, examples, config, work, run, label)
-    unknown = set(config.arrays) - set(FROM_ONE_PASS)
-    if unknown:
-        raise ConfigError("signals.arrays", config.arrays, "some of " + ", ".join(FROM_ONE_PASS))
-    n, at = len(examples), 0
-    widths = {"features": network.head.in_features, "logits": network.head.out_features}
-    arrays = {name: create_array(work / f"{name}.npy", np.float32, (n, widths[name])) for name in config.arrays}
-    for features, logits in outputs(network, examples, np.arange(n), config.batch_size, run, label, tally):
-        both = {"features": features, "logits": logits}
-        for name, array in arrays.items():
-            array[at : at + len(features)] = both[name].cpu().numpy()
-        at += len(features)
-    for array in arrays.values():
-        array.flush()
-    np.save(work / "labels.npy", examples.labels)
-    return {name: list(array.shape) for name, array in arrays.items()} | {"images_seen": n} | tally.facts(network)
-
-
-def gradients(
-    network: Network, examples: Examples, config: SignalsConfig, work: Path, run: RunConfig, label: str
-) -> dict[str, Any]:
-    """Write the length of each example's own gradient; returns its shape, and the images and FLOPs of the pass."""
-    network, tally = network.to(device_of(run)), Tally()
-    lengths = np.empty(len(examples), np.float32)
-    loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
-    for batch in track(loader, label, len(loader)):
-        inputs = laid_out(batch["inputs"], torch.contiguous_format)
-        lengths[batch["id"].numpy(force=True)] = grand(network, inputs, batch["y"])
-        tally.add(GRADIENT, batch["inputs"], batch["real"])
+    examples, tally = Examples.of(inputs, config.split), Tally()
+    network = load_network(inputs["model"], config.epoch)
+    check_input(network, examples)
+    with feed_of(run) as feed:
+        memory_format = layout(network, feed.device)
+        network = network.to(feed.device, memory_format=memory_format).eval()  # type: ignore[call-overload]
+        signals = [_Signal(name, config.functions.get(name), network, len(examples), work) for name in config.arrays]
+        passes = [] if not signals else sorted({PASSES[signal.array.passes] for signal in signals})
+        loader = feed.clean(examples, np.arange(len(examples)), config.batch_size)
+        for batch in track(loader, label, loader.order.steps):
+            given = Batch(network=network, inputs=laid_out(batch["inputs"], memory_format), labels=batch["y"])
+            ids = batch["id"].numpy(force=True)
+            with torch.no_grad():
+                for signal in signals:
+                    signal.take(given, ids)
+            for kind in passes:
+                tally.add(kind, batch["inputs"], batch["real"])
     tally.settle()
-    np.save(work / "grad_norm.npy", lengths)
-    return {"grad_norm": list(lengths.shape), "images_seen": len(examples)} | tally.facts(network)
+    for signal in signals:
+        signal.values.flush()
+    np.save(work / "labels.npy", examples.labels)
+    shapes = {signal.name: list(signal.values.shape) for signal in signals}
+    return shapes | {"images_seen": len(examples)} | tally.facts(network)
+
+
+class _Signal:
+    """A signal and the file that it fills."""
+
+    def __init__(self, name: str, spec: dict[str, Any] | None, network: Network, n: int, work: Path) -> None:
+        self.name, self.array = name, _array(name, spec)
+        target = self.array.function
+        assert target is not None
+        self.function = get_method(target)
+        self.asks = [parameter for parameter in GIVEN if parameter in parameters(target).names]
+        about = (*ABOUT_A_SIGNAL, "_target_")
+        self.constants = {k: v for k, v in (spec or {}).items() if k not in about}
+        sizes = {"n": n, "d": network.head.in_features, "classes": network.head.out_features}
+        shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in self.array.axes or ())
+        self.values = create_array(work / f"{name}.npy", np.dtype(self.array.dtype), shape)
+
+    def take(self, given: Batch, ids: np.ndarray) -> None:
+        """Compute and write the rows of one batch."""
+        rows = self.function(**{name: given[name] for name in self.asks}, **self.constants)
+        wanted = (len(ids), *self.values.shape[1:])
+        if not isinstance(rows, torch.Tensor) or tuple(rows.shape) != wanted:
+            found = f"tensor of shape {tuple(rows.shape)}" if isinstance(rows, torch.Tensor) else type(rows).__name__
+            what = f"a tensor of shape {wanted}: `shape` says what it gives of one example"
+            raise ConfigError(f"method.signals.{self.name}", Shown(found), what)
+        self.values[ids] = rows.detach().cpu().numpy()
+
+
+def _array(name: str, spec: dict[str, Any] | None) -> Array:
+    """What the table, or the method that brings it along, says of a signal."""
+    if spec is not None:
+        return own_signal(name, spec)
+    if name not in SIGNALS:
+        raise ConfigError("signals.arrays", name, f"some of {', '.join(SIGNALS)}")
+    return SIGNALS[name]

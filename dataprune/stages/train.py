@@ -25,7 +25,7 @@ from dataprune.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDy
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.examples import Examples
 from dataprune.data.images import Images
-from dataprune.data.loaders import Loader, VectorLoader
+from dataprune.data.loaders import Feed, Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.models.adversarial import attack_images
@@ -34,11 +34,12 @@ from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe
 from dataprune.models.schedules import resolution
 from dataprune.models.tally import Tally
-from dataprune.passes import check_input, clean_loader, device_of, layout, load_network, loader_of, outputs
+from dataprune.passes import check_input, feed_of, layout, load_network, outputs
 from dataprune.processes import place
 from dataprune.recorder import Recorder
-from dataprune.selectors.budget import budget
+from dataprune.sampling import ObserveLosses, Sampling
 from dataprune.selectors.classes import examples_of
+from dataprune.snapshots import KeepSnapshots
 from dataprune.streams import number
 
 CONFIG = TrainConfig
@@ -55,10 +56,11 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     if run.threads:
         torch.set_num_threads(run.threads)
     torch.manual_seed(number(config.seed, "network"))
-    training = Training(config, inputs, work, run, label)
-    network = training.network()
-    module = training.classifier(network)
-    training.fit(module)
+    with feed_of(run) as feed:
+        training = Training(config, inputs, work, run, label, feed)
+        network = training.network()
+        module = training.classifier(network)
+        training.fit(module)
     if training.rank == 0:
         torch.save({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
         (work / "network.json").write_text(json.dumps(training.description, indent=1))
@@ -66,9 +68,10 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     tally.take_over(module.tally.state())
     facts = {
         "epochs": training.epochs,
-        "steps": training.steps,
+        "steps": training.steps_taken,
         "images_seen": tally.seen,
-        "examples": training.order.length,
+        # of a sampler: an epoch, on average
+        "examples": training.order.length if training.sampling is None else round(tally.seen / training.epochs),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     pretrained = config.model is not None and config.model.get("pretrained")
@@ -78,27 +81,25 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
 class Training:
     """What one training consists of, in the order in which `run` asks for it."""
 
-    def __init__(self, config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> None:
+    def __init__(
+        self, config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str, feed: Feed
+    ) -> None:
         self.config, self.inputs, self.work, self.run_config, self.label = config, inputs, work, run, label
         self.rank, self.world = place(config.processes)
-        self.device = device_of(run)
+        self.feed, self.device = feed, feed.device
         check_device(config, self.device, label)
         self.examples = Examples.of(inputs, "train")
         self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
-        fresh = config.fresh_prune_ratio
-        self.order = Order(
-            self.ids,
-            config.batch_size,
-            config.seed,
-            rank=self.rank,
-            world=self.world,
-            fresh=None if fresh is None else budget(fresh, len(self.ids)),
-            lengths=self.examples.kept.lengths("input_ids") if config.buckets else None,
-            pool=config.buckets,
-        )
+        self.order = Order(self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world)
+        if config.buckets:
+            self.order.lengths, self.order.pool = self.examples.kept.lengths("input_ids"), config.buckets
         per_epoch = self.order.steps
         self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
-        self.steps: int = config.iterations or self.epochs * per_epoch
+        self.steps: int = config.iterations or self.epochs * per_epoch  # at most, where a sampler leaves some out
+        self.steps_taken = self.steps
+        self.sampling = Sampling(config.sampler, self.ids, self.epochs, config.seed) if config.sampler else None
+        if self.sampling is not None:
+            self.order.chosen = self.sampling.epoch
         self.description: dict[str, Any] = {}
         self.tally = Tally()  # of what comes before the first epoch
 
@@ -131,20 +132,21 @@ class Training:
         return Classifier(
             network,
             instantiate(config.optimizer, _partial_=True),
-            lambda step, lr: schedule(step, self.steps, self.order.steps, lr, **spec),
+            lambda at, lr: schedule(at, self.steps, self.order.steps, lr, **spec),
             momentum=self._momentum(),
             attack=self._attack(),
+            choose=None if self.sampling is None else self.sampling.choose,
             smoothing=config.label_smoothing,
             decay_bias_and_norm=config.decay_bias_and_norm,
             channels_last=layout(network, self.device) == torch.channels_last,
         )
 
-    def _momentum(self) -> Callable[[int], float] | None:
+    def _momentum(self) -> Callable[[float], float] | None:
         if not self.config.momentum:
             return None
         spec = {k: v for k, v in self.config.momentum.items() if k != "_target_"}
         schedule = get_method(self.config.momentum["_target_"])
-        return lambda step: schedule(step, self.steps, self.order.steps, **spec)
+        return lambda at: schedule(at, self.steps, self.order.steps, **spec)
 
     def _attack(self) -> Attack | None:
         adversarial = self.config.adversarial
@@ -161,17 +163,28 @@ class Training:
         callbacks: list[pl.Callback] = [EndAtOnce(), SeedEpochs(config.seed)]
         if config.record.forward != "none":
             callbacks.append(self._record())
+        if self.sampling is not None:
+            callbacks.append(ObserveLosses(self.sampling, self._left_out(module.network)))
+            module.stateful["sampler"] = self.sampling.sampler
+        for name, spec in config.callbacks.items():
+            callbacks.append(added := instantiate(spec))
+            module.stateful[f"callbacks.{name}"] = added
         heldout = self._heldout() if config.eval_every else None
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
+        callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
-        loader = self._loader(module.network)
+        loader = self._loader(module.network, self.order)
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
-            loader.epochs_done = module.epochs_done
+            loader.go_on_after(module.epochs_done)
             log.info("%s going on after epoch %d of %d", f"{self.label:<14}", module.epochs_done, self.epochs)
-        if module.steps_done < self.steps:
-            trainer = self._trainer(callbacks, self.epochs - module.epochs_done, self.steps - module.steps_done)
+        self.steps_taken = module.steps_done
+        if module.epochs_done < self.epochs:
+            # a sampler's epochs are counted, not their steps
+            left = -1 if self.config.iterations is None else self.steps - module.steps_done
+            trainer = self._trainer(callbacks, self.epochs - module.epochs_done, left)
             trainer.fit(module, loader)
+            self.steps_taken += trainer.global_step
 
     def _trainer(self, callbacks: list[pl.Callback], epochs: int, steps: int) -> pl.Trainer:
         config, device, many = self.config, self.device, self.world > 1
@@ -195,31 +208,33 @@ class Training:
             default_root_dir=self.work / "scratch",
         )
 
-    def _loader(self, network: Network) -> Loader:
+    def _left_out(self, network: Network) -> Loader | None:
+        """Batches of what an epoch of the sampler leaves out, where it looks at these too."""
+        if self.sampling is None or not self.sampling.excludes:
+            return None
+        seed, size = number(self.config.seed, "excluded"), self.order.batch_size
+        excluded = Order(self.ids, size, seed, rank=self.rank, world=self.world, chosen=self.sampling.excluded)
+        return self._loader(network, excluded)
+
+    def _loader(self, network: Network, order: Order) -> Loader:
         augment, weights = self.config.augment, self.weights
         if self.config.trainable == "head" and augment == AugmentConfig():
-            return VectorLoader(self.examples, self.order, self._features(network), weights=weights)
-        if self.examples.header["storage"] == "memory":
-            if augment.random_resized_crop is not None:
-                raise ConfigError("augment.random_resized_crop", augment.random_resized_crop, "storage=files, or null")
-            if self.config.resolution:
-                raise ConfigError("resolution", dict(self.config.resolution), "storage=files, or none")
-            extra: dict[str, Any] = {"padding": augment.crop_padding}
-        else:
-            if augment.crop_padding:
-                raise ConfigError("augment.crop_padding", augment.crop_padding, "storage=memory, or 0")
-            extra = {"area": augment.random_resized_crop}
-            if self.config.resolution:
-                extra["size"] = partial(resolution, **self.config.resolution)
-        return loader_of(self.examples, self.order, self.run_config, flip=augment.flip, weights=weights, **extra)
+            return VectorLoader(self.examples, order, self._features(network), weights=weights)
+        extra: dict[str, Any] = {}
+        if isinstance(self.examples.codec, Images):
+            extra["flip"] = augment.flip
+            if self.config.loader == "memory":
+                extra["padding"] = augment.crop_padding
+            else:
+                extra["area"] = augment.random_resized_crop
+                extra["size"] = partial(resolution, **self.config.resolution) if self.config.resolution else None
+        return self.feed.loader(self.examples, order, weights=weights, **extra)
 
     def _features(self, network: Network) -> torch.Tensor:
         """Features (n, d) of the examples, computed once: a frozen backbone gives the same ones at every step."""
-        device = device_of(self.run_config)
+        device = self.device
         vectors = torch.zeros(len(self.examples), network.head.in_features, device=device)
-        passed = outputs(
-            network, self.examples, self.ids, EVAL_BATCH, self.run_config, f"{self.label} features", self.tally
-        )
+        passed = outputs(network, self.examples, self.ids, EVAL_BATCH, self.feed, f"{self.label} features", self.tally)
         vectors[torch.from_numpy(self.ids).to(device)] = torch.cat([features for features, _ in passed])
         return vectors
 
@@ -228,7 +243,7 @@ class Training:
         name = "validation" if "validation" in self.examples.splits else "test"
         split = Examples(self.examples.folder, name, self.examples.pixels)
         ids = np.arange(len(split)) if self.classes is None else examples_of(self.classes, split.labels)
-        return clean_loader(split, ids, self._eval_batch, self.run_config, self.rank, self.world)
+        return self.feed.clean(split, ids, self._eval_batch, self.rank, self.world)
 
     def _record(self) -> RecordDynamics:
         record = self.config.record
@@ -241,7 +256,7 @@ class Training:
         )
         if record.forward == "train":
             return RecordDynamics(recorder)
-        clean = clean_loader(self.examples, self.ids, self._eval_batch, self.run_config, self.rank, self.world)
+        clean = self.feed.clean(self.examples, self.ids, self._eval_batch, self.rank, self.world)
         return RecordDynamics(recorder, clean)
 
     @property

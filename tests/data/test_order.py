@@ -11,18 +11,18 @@ IDS = np.array([3, 4, 8, 9, 11, 20, 21])
 
 def test_an_epoch_is_a_permutation_that_seed_and_epoch_give():
     order = Order(IDS, 2, seed=5)
-    later = order.epoch(3)
+    later = order.epoch(3)[0]
     assert sorted(later) == sorted(IDS)
     list(order.batches(0))
-    np.testing.assert_array_equal(order.epoch(3), later)
-    np.testing.assert_array_equal(Order(IDS, 4, seed=5).epoch(3), later)
-    assert not np.array_equal(order.epoch(2), later)
-    assert not np.array_equal(Order(IDS, 2, seed=6).epoch(3), later)
+    np.testing.assert_array_equal(order.epoch(3)[0], later)
+    np.testing.assert_array_equal(Order(IDS, 4, seed=5).epoch(3)[0], later)
+    assert not np.array_equal(order.epoch(2)[0], later)
+    assert not np.array_equal(Order(IDS, 2, seed=6).epoch(3)[0], later)
 
 
 def test_the_order_of_the_first_epoch_stays_what_it_is():
     """If this fails, every model trains on another order than it did."""
-    assert Order(np.arange(8), 4, seed=0).epoch(0).tolist() == [4, 7, 3, 2, 6, 5, 1, 0]
+    assert Order(np.arange(8), 4, seed=0).epoch(0)[0].tolist() == [4, 7, 3, 2, 6, 5, 1, 0]
 
 
 def test_a_clean_pass_keeps_the_order():
@@ -36,7 +36,7 @@ def test_the_last_batch_is_smaller_and_none_is_dropped():
     assert [len(b.ids) for b in batches] == [3, 3, 1]
     assert len(batches) == order.steps == 3
     assert [b.total for b in batches] == [3, 3, 1]
-    np.testing.assert_array_equal(np.concatenate([b.ids for b in batches]), order.epoch(2))
+    np.testing.assert_array_equal(np.concatenate([b.ids for b in batches]), order.epoch(2)[0])
     np.testing.assert_array_equal(np.concatenate([b.places for b in batches]), np.arange(7))
     assert all(b.real.all() for b in batches)
 
@@ -55,7 +55,7 @@ def test_processes_share_each_global_batch(world, n):
         assert all(set(b.ids) <= set(batch.ids) for b in mine), "what fills up is of the same step"
         assert {b.total for b in mine} == {batch.total}
         for b in mine:
-            np.testing.assert_array_equal(b.ids, Order(ids, 6, seed=1).epoch(4)[b.places])
+            np.testing.assert_array_equal(b.ids, Order(ids, 6, seed=1).epoch(4)[0][b.places])
 
 
 def test_a_batch_smaller_than_the_processes_still_gives_each_one_example():
@@ -64,27 +64,22 @@ def test_a_batch_smaller_than_the_processes_still_gives_each_one_example():
     assert [s.real.tolist() for s in shares] == [[True], [False], [False]]
 
 
-def test_fresh_subsets_are_disjoint_until_too_few_are_left():
-    """RS2 without replacement: 7 ids give two subsets of 3, then a new permutation."""
-    order = Order(IDS, 2, seed=0, fresh=3)
-    assert (order.length, order.steps) == (3, 2)
-    epochs = [order.epoch(e) for e in range(8)]
-    for a, b in zip(epochs[::2], epochs[1::2], strict=True):
-        assert len(set(a) | set(b)) == 6
-    assert set(np.concatenate(epochs)) == set(IDS)
-    assert len({tuple(e) for e in epochs}) == 8
-    assert sum(len(b.ids) for b in order.batches(5)) == 3
-    np.testing.assert_array_equal(Order(IDS, 2, seed=0, fresh=3).epoch(5), epochs[5])
+def test_a_sampler_chooses_the_ids_and_weights_of_an_epoch_and_processes_share_them():
+    chosen = lambda epoch: (IDS[epoch:][::-1], np.arange(7 - epoch, dtype=np.float32))  # noqa: E731
+    whole = list(Order(IDS, 4, chosen=chosen).batches(2))
+    assert [b.ids.tolist() for b in whole] == [[21, 20, 11, 9], [8]]
+    assert [b.weights.tolist() for b in whole] == [[0, 1, 2, 3], [4]]
+    shares = [list(Order(IDS, 4, rank=r, world=2, chosen=chosen).batches(2)) for r in range(2)]
+    assert [b.ids[b.real].tolist() for b in shares[0]] == [[21, 11], [8]]
+    assert [b.ids[b.real].tolist() for b in shares[1]] == [[20, 9], []]
+    assert shares[1][0].weights.tolist() == [1, 3]
 
 
-def test_fresh_subsets_of_everything_are_whole_epochs():
-    assert sorted(Order(IDS, 2, fresh=7).epoch(3)) == sorted(IDS)
-
-
-@pytest.mark.parametrize("fresh", [0, 8])
-def test_fresh_subsets_that_cannot_be_are_refused(fresh):
-    with pytest.raises(ConfigError, match=rf"^fresh={fresh}: expected 1 to 7 examples an epoch"):
-        Order(IDS, 2, fresh=fresh)
+def test_a_shorter_epoch_passes_through_the_schedule_as_a_whole_one_does():
+    assert [b.at for b in Order(IDS, 2, seed=1).batches(3)] == [12, 13, 14, 15]
+    shorter = Order(IDS, 2, chosen=lambda epoch: (IDS[:3], None))
+    assert [b.at for b in shorter.batches(3)] == [12, 14]
+    assert shorter.steps == 4, "steps of a whole epoch"
 
 
 def test_a_batch_must_be_shared_out_evenly():
@@ -103,7 +98,7 @@ def padded(order, epoch):
 def test_batches_of_like_length_have_little_padding():
     ids = np.arange(3, 390)
     plain, sorted_ = Order(ids, 8, seed=1), Order(ids, 8, seed=1, lengths=LENGTHS, pool=10)
-    assert sorted(sorted_.epoch(2)) == ids.tolist()
+    assert sorted(sorted_.epoch(2)[0]) == ids.tolist()
     assert sorted_.steps == plain.steps
     assert [len(b.ids) for b in sorted_.batches(2)] == [8] * 48 + [3]
     assert padded(plain, 2) > 1.6 * LENGTHS[ids].sum()
@@ -112,11 +107,21 @@ def test_batches_of_like_length_have_little_padding():
 
 def test_batches_of_like_length_follow_from_seed_and_epoch():
     order = Order(np.arange(400), 8, seed=1, lengths=LENGTHS)
-    np.testing.assert_array_equal(order.epoch(3), Order(np.arange(400), 8, seed=1, lengths=LENGTHS).epoch(3))
-    assert not np.array_equal(order.epoch(3), order.epoch(4))
+    again = Order(np.arange(400), 8, seed=1, lengths=LENGTHS)
+    np.testing.assert_array_equal(order.epoch(3)[0], again.epoch(3)[0])
+    assert not np.array_equal(order.epoch(3)[0], order.epoch(4)[0])
     longest = [LENGTHS[b.ids].max() for b in order.batches(3)]
     assert np.abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5, "long ones come at any time"
 
 
 def test_a_clean_pass_is_not_sorted():
-    assert Order(IDS, 3, shuffle=False, lengths=LENGTHS).epoch(0).tolist() == IDS.tolist()
+    assert Order(IDS, 3, shuffle=False, lengths=LENGTHS).epoch(0)[0].tolist() == IDS.tolist()
+
+
+def test_weights_go_with_their_examples_into_batches_of_like_length():
+    chosen = np.array([5, 90, 17, 300, 44])
+    order = Order(np.arange(400), 2, lengths=LENGTHS, chosen=lambda epoch: (chosen, chosen / 100))
+    ids, weights = order.epoch(0)
+    assert sorted(ids) == sorted(chosen)
+    np.testing.assert_array_equal(weights, ids / 100)
+    assert (np.diff(LENGTHS[ids].reshape(-1)[:4].reshape(2, 2)) >= 0).all()

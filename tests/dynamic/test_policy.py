@@ -87,7 +87,7 @@ def test_seeds_and_epochs_draw_anew(make):
 def test_what_is_not_pruned_comes_in_the_order_of_the_train_stage():
     order = Order(np.arange(N), 8, seed=3)
     for epoch in (0, 5):
-        np.testing.assert_array_equal(Policy(N, seed=3).epoch(epoch)[0], order.epoch(epoch))
+        np.testing.assert_array_equal(Policy(N, seed=3).epoch(epoch)[0], order.epoch(epoch)[0])
 
 
 # the state

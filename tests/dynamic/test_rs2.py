@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dataprune.data.order import Order
 from dataprune.dynamic import RS2
 from dataprune.errors import ConfigError
 
@@ -14,14 +13,6 @@ def test_the_pieces_of_a_round_are_disjoint_and_the_next_round_is_another():
     assert [len(piece) for piece in first] == [3, 3, 3]
     assert len(set(np.concatenate(first))) == len(set(np.concatenate(second))) == 9
     assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
-
-
-@pytest.mark.parametrize("ratio", [0, 0.3, 0.5, 0.85])
-def test_it_is_what_the_train_stage_does(ratio):
-    policy = RS2(41, ratio=ratio, seed=2)
-    order = Order(np.arange(41), 8, seed=2, fresh=policy.size)
-    for epoch in range(9):
-        np.testing.assert_array_equal(policy.epoch(epoch)[0], order.epoch(epoch))
 
 
 def test_an_epoch_follows_from_seed_and_number_alone():

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import dataprune.data
+from dataprune import dynamic
 from dataprune.data.examples import Dataset
 from dataprune.data.images import Images
 from dataprune.data.text import Tokens
+from dataprune.dynamic import BatchPolicy, Policy
 from dataprune.models import networks, schedules, text
 from dataprune.models.adversarial import pgd
 from dataprune.scores.gradients import grand
@@ -37,10 +39,16 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
         "index": readers(),
         "decode": [Images, Tokens],
         "adopt": [*public(networks), *public(text)],  # builds the network
-        "train": [*public(networks), *public(text), *public(schedules), pgd],
+        "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd],
         "signals": [grand],
     }
     return called.get(stage, [])
+
+
+def samplers() -> list[type]:
+    """The samplers of dataprune.dynamic."""
+    named = [getattr(dynamic, name) for name in dynamic.__all__]
+    return [kind for kind in named if issubclass(kind, Policy) and kind not in (Policy, BatchPolicy)]
 
 
 def readers() -> list[Callable[..., Any]]:

@@ -31,7 +31,7 @@ def examples(tmp_path):
     """Twenty random grey pictures of three classes, as index and decode leave them (here together)."""
     rng = np.random.default_rng(0)
     (tmp_path / "train").mkdir()
-    (tmp_path / "header.json").write_text(json.dumps({"storage": "memory", "codec": CODEC}))
+    (tmp_path / "header.json").write_text(json.dumps({"kept": True, "codec": CODEC}))
     np.save(tmp_path / "train" / "image.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
     np.save(tmp_path / "train" / "labels.npy", rng.integers(0, CLASSES, N))
     return Examples(tmp_path, "train", tmp_path)
@@ -234,7 +234,7 @@ def test_two_and_two_epochs_are_four(examples, tmp_path, kind):
     second, loader = classifier(optimizer, half_cosine), loader_of(examples)
     rates = Probe(lambda m: (m.epoch, m.trainer.optimizers[0].param_groups[0]["lr"]))
     second.go_on_from(torch.load(tmp_path / "last.ckpt", weights_only=True))
-    loader.epochs_done = second.epochs_done
+    loader.go_on_after(second.epochs_done)
     fit(second, loader, 2, rates)
     assert (second.epochs_done, second.steps_done) == (2, 6)
     np.testing.assert_allclose([r for _, r in rates.seen], [half_cosine(s, 0.05) for s in range(6, 12)])

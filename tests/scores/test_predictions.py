@@ -14,7 +14,7 @@ import pytest
 
 from dataprune import blocks
 from dataprune.errors import ConfigError
-from dataprune.scores.predictions import entropy, least_confidence, loss, margin
+from dataprune.scores.predictions import entropy, error_norm, least_confidence, loss, margin
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 UNCERTAINTIES = [entropy, least_confidence, margin]
@@ -99,3 +99,9 @@ def test_the_less_certain_prediction_is_kept_first(score):
 def test_what_is_no_prediction_is_named(call, message):
     with pytest.raises(ConfigError, match=message):
         call(np.random.default_rng(1).dirichlet(np.ones(3), 4))
+
+
+def test_the_error_norm_is_the_distance_to_the_label():
+    probabilities, labels = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.25, 0.25]]), np.array([0, 0, 2])
+    expected = [0, 2**0.5, (0.25 + 0.0625 + 0.5625) ** 0.5]
+    np.testing.assert_allclose(error_norm(probabilities, labels), expected, rtol=1e-6)

@@ -102,9 +102,9 @@ def test_fewer_classes_are_a_prefix_and_top_and_bottom_share_them_out():
 
 def test_a_cut_among_classes_of_count_zero_gives_a_warning():
     frequency = np.array([0, 3, 0, 0, 1])
-    with pytest.warns(UserWarning, match=r"k=3 takes 1 of the 3 classes with count 0, chosen by class id alone"):
+    with pytest.warns(UserWarning, match=r"budget=3 takes 1 of the 3 classes with count 0, chosen by class id alone"):
         top_classes(frequency, 3)
-    with pytest.warns(UserWarning, match=r"k=1 takes 1 of the 3"):
+    with pytest.warns(UserWarning, match=r"budget=1 takes 1 of the 3"):
         top_classes(frequency, 1, reverse=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -114,8 +114,17 @@ def test_a_cut_among_classes_of_count_zero_gives_a_warning():
 
 @pytest.mark.parametrize("k", [0, 4, 1.5, True])
 def test_k_outside_the_classes_is_refused(k):
-    with pytest.raises(ConfigError, match=rf"k={k}: expected 1 to 3"):
+    with pytest.raises(ConfigError, match=rf"budget={k}: expected 1 to 3"):
         top_classes(np.array([1, 2, 3]), k)
+
+
+def test_k_is_another_name_of_the_budget():
+    frequency = np.array([1, 3, 2])
+    assert top_classes(frequency, k=2).tolist() == top_classes(frequency, budget=2).tolist() == [1, 2]
+    with pytest.raises(ConfigError, match=r"k=4: expected 1 to 3"):
+        top_classes(frequency, k=4)
+    with pytest.raises(ConfigError, match=r"k=2: expected None beside budget"):
+        top_classes(frequency, 2, k=2)
 
 
 def test_nan_class_scores_name_the_class():

@@ -185,7 +185,7 @@ def test_per_class_takes_a_selector_that_draws():
         ({"quota": np.ones(3)}, "weights=array of shape"),
         ({"labels": np.zeros(5, int)}, "labels=array of shape"),
         ({"labels": np.array([0, 0, 1, -1])}, "labels=-1 at ids 3"),
-        ({"select": lambda s, budget: np.zeros(budget, int)}, "select=.*2 distinct positions for class 0"),
+        ({"select": lambda s, budget: np.zeros(budget, int)}, "select=.*2 distinct positions among"),
     ],
 )
 def test_per_class_refuses(arguments, message):
