@@ -11,7 +11,8 @@ from dataprune.arrays import ARRAYS, computed, entry
 from dataprune.callables import check_target
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
-from dataprune.data.codecs import decoding, disagreement
+from dataprune.data.codecs import codec_of, decoding, disagreement
+from dataprune.data.images import Images
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
@@ -225,8 +226,9 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
     wanted = source.facts["input"]
     for key, target in targets.items():
         if target is not None and (fact := disagreement(wanted, there := target.facts["input"])) is not None:
-            more = " (3 makes grey RGB)" if fact == "channels" else ""
-            raise ConfigError(f"{key}.{fact}", there.get(fact), f"{wanted.get(fact)}, as the source has{more}")
+            more = {"channels": " (3 makes grey RGB)", "tokenizer": ": the same one, by its content"}.get(fact, "")
+            where = f"{key}.{fact}" if there["kind"] == "image" or fact == "kind" else f"{key}.codec.{fact}"
+            raise ConfigError(where, there.get(fact), f"{wanted.get(fact)}, as the source has{more}")
     plan = plan_of(cfg)
     drops = [call.key for call in plan.chain if "class_errors" in call.arrays.values()]
     if drops and "validation" not in source.facts:
@@ -279,8 +281,8 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
 
 def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None:
     """Raise a ConfigError if the recipe changes images in a way that those of this header.json do not allow."""
-    augment, in_memory, input = recipe.augment, header["storage"] == "memory", header["input"]
-    if input["kind"] != "image":
+    augment, input = recipe.augment, header["input"]
+    if not isinstance(codec_of(header["codec"]), Images):
         changed = {"augment": augment, "resolution": recipe.resolution, "adversarial": recipe.adversarial}
         for name, value in changed.items():
             if value != getattr(TrainConfig(), name):
@@ -290,13 +292,14 @@ def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None
     if recipe.buckets:
         raise ConfigError(f"{role}.buckets", recipe.buckets, "0: it is about texts, and images are of one size")
     side = min(input["height"], input["width"])
-    if in_memory and augment.random_resized_crop is not None:
-        key = f"{role}.augment.random_resized_crop"
-        raise ConfigError(key, augment.random_resized_crop, "null, or storage=files for these data")
-    if in_memory and recipe.resolution:
-        raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}, or storage=files for these data")
-    if augment.crop_padding and not in_memory:
-        raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, "0, or storage=memory for these data")
+    changes = (
+        ("augment.random_resized_crop", augment.random_resized_crop, "null", "workers"),
+        ("resolution", dict(recipe.resolution), "{}", "workers"),
+        ("augment.crop_padding", augment.crop_padding, "0", "memory"),
+    )
+    for name, value, nothing, loader in changes:
+        if value and loader != recipe.loader:
+            raise ConfigError(f"{role}.{name}", value, f"{nothing}, or {role}.loader={loader}: only with it")
     if augment.crop_padding >= side:
         expected = f"0 to {side - 1}: below the side of the images"
         raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, expected)

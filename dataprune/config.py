@@ -52,7 +52,7 @@ class DecodeConfig:
 
     VERSION: ClassVar[int] = 2
     codec: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; a data.codecs.Codec
-    storage: str = "memory"
+    kept: bool = True  # all columns on disk, for loaders that read them from memory; False = only their form
     # constants of the codec that say where something lies; of these `codec` has the content
     places: dict[str, Any] = field(default_factory=dict, metadata={"place": True})
 
@@ -69,10 +69,12 @@ class DataConfig:
     # these are handed to the codec, if it has such parameters (data.codecs.HANDED)
     size: int | None = _number(None, 1, unit="pixels")  # images are cropped square and resized; None = as they are
     channels: int | None = None  # 1 or 3 converts; None = as they are
+    resize: Any = None  # the test view: short side in pixels, or [height, width], before `crop`
+    crop: float | None = None  # centred square: side in pixels, or a share (above 0 to 1) of the largest one
     mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
     std: list[float] | None = None
     limit: LimitConfig = field(default_factory=LimitConfig)
-    storage: str = _choice("memory", "memory", "files")  # decoded in RAM, or decoded by workers at every epoch
+    storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
     # what tells two data sets apart: every byte, or (stat: nothing is read and checked) names and sizes of the files
     content: str = _choice("full", "full", "stat")
@@ -87,9 +89,9 @@ class DataConfig:
 class AugmentConfig:
     """Random changes of a training image."""
 
-    crop_padding: int = _number(0, 0, unit="pixels")  # reflect-pad by this, crop back at a random place
+    crop_padding: int = _number(0, 0, unit="pixels")  # reflect-pad, crop back at a random place; loader=memory only
     flip: bool = False  # mirror left-right half of the time
-    random_resized_crop: list[float] | None = None  # [smallest, largest] share of the area; storage=files only
+    random_resized_crop: list[float] | None = None  # [smallest, largest] share of the area; loader=workers only
 
 
 @dataclass
@@ -117,12 +119,14 @@ class TrainConfig:
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
     momentum: dict[str, Any] = field(default_factory=dict)  # the same for the optimiser's momentum, if it moves
-    resolution: dict[str, int] = field(default_factory=dict)  # low, high, start, end: ramp in pixels; storage=files
+    resolution: dict[str, int] = field(default_factory=dict)  # low, high, start, end: ramp in pixels; loader=workers
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
     buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
+    # where batches come from: decoded once and held in memory, or decoded by worker processes at every epoch
+    loader: str = _choice("memory", "memory", "workers")
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
@@ -292,7 +296,7 @@ class RunConfig:
     devices: int | None = _number(None, 1)  # most that a stage may use; None = all there are
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
-    workers: int = _number(2, 0)  # processes that decode, storage=files only
+    workers: int = _number(2, 0)  # processes that decode, for loader=workers
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)
     influence: InfluenceConfig = field(default_factory=InfluenceConfig)

@@ -151,6 +151,11 @@ def check_data(data: DataConfig, key: str) -> None:
     """Raise a ConfigError when the data set names no reader, or a path that is missing or empty."""
     if "_target_" not in data.reader:
         raise ConfigError(f"{key}.reader", data.reader, "a _target_ such as dataprune.data.folder.read")
+    if data.storage is not None:
+        instead = {"files": "workers", "memory": "memory"}.get(data.storage, "memory, or workers")
+        recipes = "surrogate.loader=, pretrain.loader=" if key == "source" else "transfer.loader="
+        expected = f"nothing: how examples are loaded is said in each recipe, {recipes} ({instead})"
+        raise ConfigError(f"{key}.storage", data.storage, expected)
     if data.path is not None:
         path = Path(data.path)
         if not path.exists():

@@ -74,7 +74,7 @@ def figure_of(role: str) -> str:
     "scores.pets" is the part of "scores" that another target needs, "source_pixels" is the source decoded. Raises a
     ValueError for a role that is in no figure: nothing is left out in silence.
     """
-    stem = role.partition(".")[0].removesuffix("_pixels")
+    stem = role.partition(".")[0].removesuffix("_pixels").removesuffix("_workers")
     if stem not in FIGURES:
         raise ValueError(f"role {role!r} is in no figure of the ledger: add it to dataprune.cost.FIGURES")
     return FIGURES[stem]

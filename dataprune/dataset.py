@@ -10,15 +10,19 @@ from dataprune.store import Result
 
 @dataclass(frozen=True)
 class Data:
-    """A data set as the stages see it: its table of examples, and its pixels for those that look at them."""
+    """A data set as the stages see it: its table of examples, and its columns for those that look at them."""
 
     table: Result  # index
-    pixels: Result  # decode
+    decoded: dict[str, Result]  # decode, by loader: memory | workers
+
+    def inputs(self, loader: str) -> dict[str, Result]:
+        """What a stage gets that looks at the columns with this loader."""
+        return {"examples": self.table, "pixels": self.decoded[loader]}
 
     @property
-    def inputs(self) -> dict[str, Result]:
-        """What a stage that looks at the pixels gets."""
-        return {"examples": self.table, "pixels": self.pixels}
+    def pixels(self) -> Result:
+        """How it is decoded, whatever the loader."""
+        return next(iter(self.decoded.values()))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -27,5 +31,5 @@ class Data:
 
     @cached_property
     def header(self) -> dict[str, Any]:
-        """How its examples look to a network: codec, input, storage."""
+        """How its examples look to a network: codec, input."""
         return json.loads((self.pixels / "header.json").read_text())

@@ -137,7 +137,7 @@ class Planner(Stages):
         header = json.loads((pixels / "header.json").read_text())
         each = sum(math.prod(form["shape"]) for form in header["columns"].values() if form["shape"])
         rows = sum(examples.facts.get(split, 0) for split in ("train", "validation", "test"))
-        images = each * rows if header["storage"] == "memory" else 0
+        images = each * rows if header["kept"] else 0
         about = json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(header["input"])
         return speed_of(*about, examples.facts["classes"], str(device_of(self.run))).holding(images / 1e6)
 

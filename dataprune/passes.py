@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +12,7 @@ from dataprune.callables import codes_of
 from dataprune.config import RunConfig
 from dataprune.data.codecs import disagreement
 from dataprune.data.examples import Examples
-from dataprune.data.loaders import FileLoader, KeptLoader, Loader, MemoryLoader
-from dataprune.data.order import Order
+from dataprune.data.loaders import Feed
 from dataprune.errors import ConfigError
 from dataprune.models.networks import Network, build, laid_out
 from dataprune.models.tally import FORWARD, Tally
@@ -62,32 +60,19 @@ def load_network(folder: Path, epoch: int | None = None) -> Network:
     return network
 
 
-def clean_loader(
-    examples: Examples, ids: np.ndarray, batch_size: int, run: RunConfig, rank: int = 0, world: int = 1
-) -> Loader:
-    """Batches of `ids` in order, not augmented."""
-    order = Order(ids, batch_size, shuffle=False, rank=rank, world=world)
-    return loader_of(examples, order, run)
-
-
-def loader_of(examples: Examples, order: Order, run: RunConfig, **augment: Any) -> Loader:
-    """The loader that fits how the data set is stored; `augment` and `weights` as the loaders take them."""
-    device = device_of(run)
-    if examples.codec.once:
-        return KeptLoader(examples, order, device=device, weights=augment.get("weights"))
-    if examples.header["storage"] == "memory":
-        return MemoryLoader(examples, order, device=device, **augment)
-    return FileLoader(examples, order, workers=run.workers, device=device, **augment)
+def feed_of(run: RunConfig) -> Feed:
+    """Where this process's batches come from: a context, in which a stage makes its loaders."""
+    return Feed(device_of(run), run.workers)
 
 
 def outputs(
-    network: Network, examples: Examples, ids: np.ndarray, batch_size: int, run: RunConfig, label: str, tally: Tally
+    network: Network, examples: Examples, ids: np.ndarray, batch_size: int, feed: Feed, label: str, tally: Tally
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Features float32 (b, d) and logits float32 (b, classes) of `ids` in order, in eval mode; `tally` counts them."""
     check_input(network, examples)
-    device = device_of(run)
+    device = feed.device
     network = network.to(device, memory_format=layout(network, device)).eval()  # type: ignore[call-overload]
-    loader = clean_loader(examples, ids, batch_size, run)
+    loader = feed.clean(examples, ids, batch_size)
     for batch in track(loader, label, loader.order.steps):
         with torch.inference_mode():  # not around the yield: it would stay on in the caller
             features = network.features(**laid_out(batch["inputs"], layout(network, device)))

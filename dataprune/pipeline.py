@@ -34,6 +34,7 @@ from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import digest, look
 from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
+from dataprune.models.weights import weights_of
 from dataprune.network_checks import check_networks
 from dataprune.plan import PREFIX, Call, Plan, plan_of
 from dataprune.recipe_checks import check_sampler
@@ -125,21 +126,35 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
         whole = replace(cfg.evaluate, half="all")  # `half` is of the target
-        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **source.inputs)
+        seen_so = source.inputs(cfg.pretrain.loader)
+        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **seen_so)
 
     if target is not None:
-        adapted = train(stage, transferring(cfg), "adapted", target, init=model)
-        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs)
+        adapted = train(stage, transfer := transferring(cfg), "adapted", target, init=model)
+        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.loader))
     return row_of(cfg, stage.results, stage.built)
 
 
 def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Data]]:
     """The source, the target and the other targets by name, indexed and found fit for the experiment."""
-    source = stage.data(cfg.source, "source")
-    target = stage.data(cfg.target, "target") if cfg.target else None
-    others = {name: stage.data(data, f"others.{name}") for name, data in cfg.others.items()}
+    of_source, of_target = loaders(cfg, plan_of(cfg))
+    source = stage.data(cfg.source, "source", of_source)
+    target = stage.data(cfg.target, "target", of_target) if cfg.target else None
+    others = {name: stage.data(data, f"others.{name}", of_target) for name, data in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
     return source, target, others
+
+
+def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """Which loaders read the source, and which the targets, each with a recipe that names it."""
+    # without a surrogate and a training the source is indexed all the same: its facts stand in the row
+    of_source = {cfg.pretrain.loader: "pretrain"}
+    if plan.needs_surrogate:
+        of_source.setdefault(cfg.surrogate.loader, "surrogate")
+    of_target = {cfg.transfer.loader: "transfer"} if cfg.transfer else {}
+    if "target_signals" in plan.looks:
+        of_target.setdefault(cfg.surrogate.loader, "surrogate")
+    return of_source, of_target
 
 
 def look_at_data(
@@ -161,26 +176,28 @@ def look_at_data(
     seen.setdefault("dynamics", surrogate)
     if "heldout" in plan.roles:
         heldout = EvaluateConfig(split="validation")
-        seen["heldout"] = stage("evaluate", heldout, f"heldout{again}", model=surrogate, **source.inputs)
+        inputs = source.inputs(cfg.surrogate.loader)
+        seen["heldout"] = stage("evaluate", heldout, f"heldout{again}", model=surrogate, **inputs)
     for role in plan.looks:
         places: dict[str, Data | None] = {role: source}
         if role == "target_signals":
             places = {role: known["target"]} | {f"{role}.{name}": known[f"others.{name}"] for name in cfg.others}
         for name, data in places.items():
             if data is not None:
-                config = plan.config_of(role, cfg.signals)
-                seen[name] = stage("signals", config, f"{name}{again}", model=surrogate, **data.inputs)
+                config, inputs = plan.config_of(role, cfg.signals), data.inputs(cfg.surrogate.loader)
+                seen[name] = stage("signals", config, f"{name}{again}", model=surrogate, **inputs)
     return seen
 
 
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
-        return stage("train", config, role, **data.inputs, **inputs)
+        weights = weights_of(config.model)
+        return stage("train", config, role, weights=weights, **data.inputs(config.loader), **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
     files = _content(config.checkpoint, Path(config.checkpoint))
-    return stage("adopt", adopted, role, files=files, **data.inputs)
+    return stage("adopt", adopted, role, files=files, **data.inputs(config.loader))
 
 
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:

@@ -14,8 +14,7 @@ from dataprune.ratios import as_typed
 from dataprune.store import Result, fingerprint
 
 # roles of results -> the config key that they come from
-DATA = {"source": "source", "source_pixels": "source", "target": "target", "target_pixels": "target"}
-DATA |= {"others": "others", "others_pixels": "others"}
+DATA = {f"{group}{part}": group for group in ("source", "target", "others") for part in ("", "_pixels", "_workers")}
 TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
 LOOKS = ("signals", "gradients", "target_signals", "heldout")
 OWN = OWN_SIGNAL.rstrip(".")
@@ -90,7 +89,7 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for role, result in results.items():
         kind, _, name = role.partition(".")
-        if kind in ("source", "source_pixels") and cfg.method.trains_on == "nothing":
+        if DATA.get(kind) == "source" and cfg.method.trains_on == "nothing":
             continue  # it never sees them
         if kind in DATA:
             place = made.setdefault(DATA[kind], {}) if not name else made.setdefault("others", {}).setdefault(name, {})
@@ -116,7 +115,7 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
 
 
 def _data(result: Result) -> dict[str, Any]:
-    """What a data set is made of: the content of all its splits; how its pixels are laid out."""
+    """What a data set is made of: the content of all its splits; how it is decoded."""
     if result.recipe["stage"] == "index":
         return {"content": fingerprint(result.facts["fingerprints"])[:16]}
     return _recipe(result)

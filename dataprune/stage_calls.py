@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -65,19 +65,23 @@ class Stages:
             self.built.add(role)
         return result
 
-    def data(self, config: DataConfig, role: str) -> Data:
-        """An indexed and decoded data set. Its files are looked at once a driver."""
+    def data(self, config: DataConfig, role: str, loaders: Mapping[str, str]) -> Data:
+        """An indexed data set, decoded for each of the loaders, given with a recipe that wants it. Its files are looked
+        at once a driver."""
         seen = fingerprint([asdict(config.table), config.path and os.path.abspath(config.path)])
         if seen not in self.stamps:
             self.stamps[seen] = stamp(config.table, role)
         table = self("index", config.table, role, files=self.stamps[seen])
         kind, _, name = role.partition(".")
-        try:
-            decode = placed(decoding(config, role))
-        except ConfigError as error:
-            raise error if error.key.startswith(role) else error.under(role) from None
-        pixels = self("decode", decode, f"{kind}_pixels" + (f".{name}" if name else ""), examples=table)
-        return Data(table, pixels)
+        decoded: dict[str, Result] = {}
+        for loader, recipe in sorted(loaders.items()):
+            part = "workers" if decoded else "pixels"  # of two, memory comes first
+            how = placed(decoding(config, role, kept=loader == "memory"), role)
+            try:
+                decoded[loader] = self("decode", how, f"{kind}_{part}" + (f".{name}" if name else ""), examples=table)
+            except ConfigError as error:
+                raise (error.under(recipe) if error.key == "loader" else error) from None
+        return Data(table, decoded)
 
 
 def check_named(inputs: Iterable[Result], named: set[str]) -> None:

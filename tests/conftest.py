@@ -48,6 +48,9 @@ class Jobs:
         foreign = ["transfer"] * ("target=none" in overrides) + ["source.reader"] * any(
             word.startswith("source=") for word in overrides
         )
+        foreign += ["pretrain.model.width"] * (
+            "model@pretrain.model=transformer" in overrides
+        )  # it is as wide as it is
         base = [word for word in TINY if not word.startswith(tuple(foreign))]
         with initialize_config_dir(str(entry.here("conf")), version_base="1.3"):
             return typed(compose("config", [*base, f"run.store={self.store}", *overrides]))
@@ -80,12 +83,12 @@ def jobs(tmp_path, monkeypatch):
 class DataSet:
     """A data set that the stages index and decode have written into two folders."""
 
-    def __init__(self, config, folder: Path, label="source") -> None:
+    def __init__(self, config, folder: Path, label="source", *, kept=True) -> None:
         self.inputs = {"examples": folder / "index", "pixels": folder / "decode"}  # as other stages get them
         for path in self.inputs.values():
             path.mkdir(parents=True)
         self.facts = index.run(config.table, {}, self.inputs["examples"], RunConfig(), label)
-        how = decoding(config, label)
+        how = decoding(config, label, kept=kept)
         self.facts |= decode.run(how, self.inputs, self.inputs["pixels"], RunConfig(), f"{label}_pixels")
 
     def __getitem__(self, split) -> Examples:

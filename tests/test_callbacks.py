@@ -25,7 +25,7 @@ CODEC = {"_target_": "dataprune.data.images.Images", "mean": [0.5], "std": [0.25
 def examples(tmp_path):
     """Twenty random grey pictures of three classes in train and in test, as index and decode leave them, together."""
     rng = np.random.default_rng(0)
-    (tmp_path / "header.json").write_text(json.dumps({"storage": "memory", "codec": CODEC}))
+    (tmp_path / "header.json").write_text(json.dumps({"kept": True, "codec": CODEC}))
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
         np.save(tmp_path / split / "image.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))

@@ -58,7 +58,7 @@ def test_an_old_head_with_too_few_outputs_is_told_before_the_source_is_trained(j
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        ("augment.random_resized_crop", "[0.1,1]", "expected null, or storage=files"),
+        ("augment.random_resized_crop", "[0.1,1]", "expected null, or .*loader=workers"),
         ("augment.crop_padding", "8", "expected 0 to 7: below the side"),
         ("resolution", "{low: 8, high: 8, start: 0, end: 1}", r"expected \{\}"),
     ],
@@ -71,9 +71,9 @@ def test_changes_that_these_images_do_not_allow_are_told_for_every_role(jobs, ro
 
 
 def test_padding_needs_images_in_memory(jobs, folder):
-    words = ["target=folder", f"target.path={folder('two', 'a', 'b')}", "target.storage=files", "target.size=8"]
+    words = ["target=folder", f"target.path={folder('two', 'a', 'b')}", "transfer.loader=workers", "target.size=8"]
     words += ["target.channels=1", "run.workers=0", "transfer.augment.crop_padding=2"]
-    refused(jobs, r"^transfer\.augment\.crop_padding=2: expected 0, or storage=memory", *words)
+    refused(jobs, r"^transfer\.augment\.crop_padding=2: expected 0, or transfer\.loader=memory", *words)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,7 @@ def test_a_mistake_of_another_target_is_told_before_the_first_one_is_served(jobs
 def test_a_recipe_says_nothing_of_its_images_where_it_does_not_change_them():
     from dataprune.checks import check_images
 
-    for storage in ("memory", "files"):
-        header = {"storage": storage, "input": {"kind": "image", "channels": 1, "height": 8, "width": 8}}
-        check_images(TrainConfig(augment=AugmentConfig(flip=True)), "pretrain", header)
+    header = {"codec": {"_target_": "dataprune.data.images.Images"}}
+    header["input"] = {"kind": "image", "channels": 1, "height": 8, "width": 8}
+    for loader in ("memory", "workers"):
+        check_images(TrainConfig(augment=AugmentConfig(flip=True), loader=loader), "pretrain", header)

@@ -19,6 +19,7 @@ from dataprune.store import DamagedResult, Store
 from dataprune.subset import Subset
 
 PICTURES = ["method=random", "target=none", "source=folder", "source.size=8", "pretrain.epochs=1"]
+PICTURES += ["run.workers=0"]
 
 
 def pictures(root, seed=0, n=6, noise=False, suffix="png", below=""):
@@ -65,11 +66,11 @@ def mine(tmp_path, monkeypatch):
     callables._first_seen.cache_clear()
 
 
-@pytest.mark.parametrize("storage", ["memory", "files"])
-def test_other_pixels_under_the_same_names_are_another_data_set(jobs, tmp_path, storage):
+@pytest.mark.parametrize("loader", ["memory", "workers"])
+def test_other_pixels_under_the_same_names_are_another_data_set(jobs, tmp_path, loader):
     a, b = pictures(tmp_path / "a"), pictures(tmp_path / "b", noise=True)
-    (one,) = jobs.run(*PICTURES, f"source.storage={storage}", f"source.path={a}")
-    (two,) = jobs.run(*PICTURES, f"source.storage={storage}", f"source.path={b}")
+    (one,) = jobs.run(*PICTURES, f"pretrain.loader={loader}", f"source.path={a}")
+    (two,) = jobs.run(*PICTURES, f"pretrain.loader={loader}", f"source.path={b}")
     assert digest(jobs, one) != digest(jobs, two)
     assert {"model", "source_result"} <= built(two)
     assert one["identity"] != two["identity"]
@@ -77,9 +78,9 @@ def test_other_pixels_under_the_same_names_are_another_data_set(jobs, tmp_path, 
 
 def test_a_copy_elsewhere_is_the_same_data_set(jobs, tmp_path):
     a = pictures(tmp_path / "a")
-    (one,) = jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    (one,) = jobs.run(*PICTURES, f"source.path={a}", "pretrain.loader=workers")
     shutil.copytree(a, tmp_path / "b")
-    (two,) = jobs.run(*PICTURES, f"source.path={tmp_path / 'b'}", "source.storage=files")
+    (two,) = jobs.run(*PICTURES, f"source.path={tmp_path / 'b'}", "pretrain.loader=workers")
     assert built(two) == {"source"}, "its files are looked at; nothing is trained again"
     assert one["identity"] == two["identity"]
     assert one["row"] == two["row"]
@@ -87,13 +88,13 @@ def test_a_copy_elsewhere_is_the_same_data_set(jobs, tmp_path):
 
 def test_a_picture_rewritten_in_place_is_noticed_even_with_its_old_time_and_size(jobs, tmp_path):
     a = pictures(tmp_path / "a", suffix="bmp")  # of one size whatever it shows
-    (one,) = jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    (one,) = jobs.run(*PICTURES, f"source.path={a}", "pretrain.loader=workers")
     victim = a / "train" / "dark" / "3.bmp"
     before = victim.stat()
     Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(victim)
     os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (victim.stat().st_size, victim.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    (two,) = jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    (two,) = jobs.run(*PICTURES, f"source.path={a}", "pretrain.loader=workers")
     assert digest(jobs, one) != digest(jobs, two)
 
 
@@ -119,11 +120,11 @@ def test_files_that_have_not_changed_are_not_read_again(jobs, tmp_path, monkeypa
     for path in [*a.rglob("*.png")]:  # as if they had lain there for a minute
         os.utime(path, ns=(path.stat().st_atime_ns, time.time_ns() - 60 * 10**9))
     monkeypatch.setattr("dataprune.data.content.SETTLED", -(10**9) * 3600)
-    jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    jobs.run(*PICTURES, f"source.path={a}", "pretrain.loader=workers")
     read = []
-    monkeypatch.setattr(index, "_readable", lambda encoded: read.append(encoded) or True)
+    monkeypatch.setattr(index, "_problem", lambda encoded: read.append(encoded) or "")
     (a / "train" / "dark" / "2.png").write_bytes((a / "train" / "dark" / "1.png").read_bytes())
-    (row,) = jobs.run(*PICTURES, f"source.path={a}", "source.storage=files")
+    (row,) = jobs.run(*PICTURES, f"source.path={a}", "pretrain.loader=workers")
     assert len(read) == 1
     assert "source" in built(row)
 
@@ -142,8 +143,8 @@ def test_the_same_content_has_one_fingerprint_in_files_in_memory_and_in_parquet(
             table.replace_schema_metadata({"class_names": "dark,light"}), tmp_path / "p" / f"{split}.parquet"
         )
     words = [
-        [f"source.path={a}", "source.storage=files"],
-        [f"source.path={a}", "source.storage=memory"],
+        [f"source.path={a}", "pretrain.loader=workers"],
+        [f"source.path={a}", "pretrain.loader=memory"],
         ["source=parquet", f"source.path={tmp_path / 'p'}"],
     ]
     rows = [jobs.run(*PICTURES, *more)[0] for more in words]
@@ -157,7 +158,7 @@ def test_the_same_content_has_one_fingerprint_in_files_in_memory_and_in_parquet(
 def test_declared_content_never_passes_for_content_that_was_read(jobs, tmp_path):
     a = pictures(tmp_path / "a")
     full, declared = (
-        jobs.run(*PICTURES, f"source.path={a}", "source.storage=files", f"source.content={how}")[0]
+        jobs.run(*PICTURES, f"source.path={a}", "pretrain.loader=workers", f"source.content={how}")[0]
         for how in ("full", "stat")
     )
     fingerprint = Examples(jobs.store / "index" / declared["keys"]["source"], "train").fingerprint
@@ -175,8 +176,8 @@ def test_another_size_decodes_but_does_not_read_and_hash_again(jobs, tmp_path):
     assert one["identity"] != two["identity"]
 
 
-@pytest.mark.parametrize("storage", ["memory", "files"])
-def test_pictures_that_break_off_are_named_before_anything_is_trained(jobs, tmp_path, storage):
+@pytest.mark.parametrize("loader", ["memory", "workers"])
+def test_pictures_that_break_off_are_named_before_anything_is_trained(jobs, tmp_path, loader):
     a = pictures(tmp_path / "a", suffix="jpg", n=8)
     for i in range(6):
         path = a / "train" / "light" / f"{i}.jpg"
@@ -184,7 +185,7 @@ def test_pictures_that_break_off_are_named_before_anything_is_trained(jobs, tmp_
         Image.open(path).verify()  # which is what passes them
     expected = r"6 unreadable images in train \(train/light/0\.jpg.*4\.jpg\).*remove or replace"
     with pytest.raises(ConfigError, match=expected):
-        jobs.run(*PICTURES, f"source.path={a}", f"source.storage={storage}")
+        jobs.run(*PICTURES, f"source.path={a}", f"pretrain.loader={loader}")
     assert not list(jobs.store.glob("index/*"))
 
 
@@ -483,7 +484,7 @@ def test_a_link_that_leads_elsewhere_is_noticed(tmp_path):
 def test_a_damaged_index_teaches_the_next_one_nothing(jobs, tmp_path, monkeypatch):
     monkeypatch.setattr("dataprune.data.content.SETTLED", -(10**9) * 3600)
     a = pictures(tmp_path / "a")
-    words = [*PICTURES, f"source.path={a}", "source.storage=files"]
+    words = [*PICTURES, f"source.path={a}", "pretrain.loader=workers"]
     (one,) = jobs.run(*words)
     content = jobs.store / "index" / one["keys"]["source"] / "train" / "content.npy"
     right = content.read_bytes()

@@ -11,7 +11,7 @@ from dataprune import pipeline
 from dataprune.config import RunConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
-from dataprune.passes import clean_loader, load_network
+from dataprune.passes import feed_of, load_network
 from dataprune.selectors.ranked import quotas, recall_weights
 from dataprune.store import DamagedResult, Store, load
 from dataprune.subset import Subset
@@ -290,7 +290,7 @@ def test_gradient_lengths_are_those_of_the_surrogate_on_each_example(jobs):
     network = load_network(jobs.store / "train" / row["keys"]["surrogate"]).eval()
     keys = row["keys"]
     examples = Examples(jobs.store / "index" / keys["source"], "train", jobs.store / "decode" / keys["source_pixels"])
-    batch = next(iter(clean_loader(examples, np.array([5, 200]), 2, RunConfig(accelerator="cpu"))))
+    batch = next(iter(feed_of(RunConfig(accelerator="cpu")).clean(examples, np.array([5, 200]), 2)))
     for x, y, i in zip(batch["inputs"]["image"], batch["y"], batch["id"], strict=True):
         network.zero_grad()
         torch.nn.functional.cross_entropy(network(image=x[None]), y[None]).backward()

@@ -46,7 +46,7 @@ def inputs(tmp_path):
         np.save(folder / split / "image.npy", images.astype(np.uint8))
         np.save(folder / split / "labels.npy", labels)
     sizes = {split: {"n": N, "shape": [8, 8, 1]} for split in ("train", "test")}
-    facts = {"storage": "memory", "codec": CODEC, "input": INPUT, "columns": {"image": {"shape": [8, 8, 1]}}}
+    facts = {"kept": True, "codec": CODEC, "input": INPUT, "columns": {"image": {"shape": [8, 8, 1]}}}
     facts["splits"] = sizes
     (folder / "header.json").write_text(json.dumps(facts | {"fingerprints": {"train": "a", "test": "b"}}))
     (folder / "classes.json").write_text(json.dumps(["a", "b", "c"]))

@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.faults.bad import Bad, Prepare, both, text
 
 FOLDER = ["source=folder", "source.path=data", "source.size=8", "source.channels=1", "target=none"]
-FILES = [*FOLDER, "source.storage=files"]
+FILES = [*FOLDER, "pretrain.loader=workers"]
 PARQUET = ["source=parquet", "source.path=data", "source.size=8", "source.channels=1", "target=none"]
 OWN = ["source.reader={_target_:mine.read}", "target=none"]
 READER = """
@@ -147,8 +147,8 @@ VALUES = [
     Bad("a mean of text", ["source.mean=[grey]", "source.std=[1]"], "grey", hydra=True),
     Bad("fewer images than classes", ["source.limit.train=3"], "source.limit.train"),
     Bad("fewer images than classes of a target", ["target.limit.train=3"], "target.limit.train"),
-    Bad("decoded images as files", ["source.storage=files", "source.size=8"], "source.storage"),
-    Bad("an unknown storage", ["source.storage=tape"], "source.storage"),
+    Bad("a storage, as it was written once", ["source.storage=files"], "source.storage"),
+    Bad("an unknown loader", ["pretrain.loader=tape"], "pretrain.loader"),
     Bad("no reader", ["source.reader=null"], "source.reader", hydra=True),
     Bad("an unknown reader", ["source.reader={_target_:dataprune.data.glyphs.raed}"], "source.reader._target_"),
     Bad("a constant unknown to the reader", ["+source.reader.shots=3"], "source.reader.shots"),
@@ -166,7 +166,7 @@ TABLES = [
     Bad("a label that nothing has", PARQUET, "source.path", labelled([0, 1, 3, 1, 0, 1, 0, 1])),
     Bad("images of text", PARQUET, "source.path", rows(image=pa.array(["a picture"] * 8))),
     Bad("bytes that are no image", PARQUET, "source.path", rows(image=pa.array([encoded()] * 7 + [b"?"], pa.binary()))),
-    Bad("bytes that are no image, left encoded", [*PARQUET, "source.storage=files"], "source.path",
+    Bad("bytes that are no image, left encoded", [*PARQUET, "pretrain.loader=workers"], "source.path",
         rows(image=pa.array([encoded()] * 7 + [b"?"], pa.binary()))),
     Bad("no rows", PARQUET, "source.path",
         rows(image=pa.array([], pa.binary()), label=pa.array([], pa.int64()))),

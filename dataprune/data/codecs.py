@@ -5,7 +5,6 @@ processes get a copy of. The one of images is `dataprune.data.images.Images`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 Columns = dict[str, np.ndarray]  # of one example, by name
 Inputs = dict[str, "torch.Tensor"]  # of a batch, by name: what a network is called with
 # fields of DataConfig that are handed to a codec which takes them
-HANDED = ("size", "channels", "mean", "std")
+HANDED = ("size", "channels", "mean", "std", "resize", "crop")
 SIZES = {"height", "width"}  # facts of an input in which two data sets may differ for one network
 
 
@@ -29,7 +28,7 @@ class Codec:
     """The codec to derive from: `decode`, `collate`, `describe`, `blank` and `show` are its own, the rest may stay."""
 
     kind = "image"  # of the examples that it takes, as the index says: image | text
-    once = False  # whether stage decode keeps the columns whatever the loader: of what is dear to decode and small
+    once = False  # whether stage decode keeps the columns whatever the loader: what is dear to decode and small
 
     def decode(self, item: Any, draw: Any = None) -> Columns:
         """Return the columns of one example; `draw` holds the random numbers of a training image (images only)."""
@@ -74,7 +73,7 @@ class Codec:
         return {name: column.to(device, non_blocking=True) for name, column in stacked.items()}
 
 
-def decoding(data: DataConfig, key: str) -> DecodeConfig:
+def decoding(data: DataConfig, key: str, *, kept: bool = True) -> DecodeConfig:
     """Return the config of stage decode for a data set: its codec with all constants that the data set states.
 
     Raises ConfigError for a value that the codec does not take, or one that it finds wrong itself; `key`: of the data
@@ -96,14 +95,21 @@ def decoding(data: DataConfig, key: str) -> DecodeConfig:
             codec_of(spec)
         except ConfigError as error:
             raise error.under(key) from None
-    return DecodeConfig(spec, data.storage)
+    return DecodeConfig(spec, kept)
 
 
-def placed(config: DecodeConfig) -> DecodeConfig:
-    """Return the config with the constants of the codec that are places apart, and hashes of their content instead."""
-    contents = codec_of(config.codec).contents()
+def placed(config: DecodeConfig, key: str) -> DecodeConfig:
+    """Return the config with the constants of the codec that are places apart, and hashes of their content instead.
+
+    Raises ConfigError for what is not there; `key`: of the data set.
+    """
+    codec = codec_of(config.codec)
+    try:
+        contents = codec.contents()
+    except ConfigError as error:
+        raise error.under(key) from None
     places = {name: config.codec[name] for name in contents}
-    return replace(config, codec=config.codec | contents, places=places)
+    return DecodeConfig(config.codec | contents, config.kept or codec.once, places)
 
 
 def codec_of(spec: Mapping[str, Any]) -> Codec:

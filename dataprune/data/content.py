@@ -18,6 +18,7 @@ from hydra.utils import get_method
 from dataprune.callables import parameters
 from dataprune.config import IndexConfig
 from dataprune.data.examples import Dataset, packed
+from dataprune.data.paths import Paths
 from dataprune.errors import ConfigError
 from dataprune.store import DamagedResult, check_file, load
 
@@ -138,7 +139,8 @@ def _stamp_of_content(dataset: Dataset) -> str:
 def _check(home: Path, split: str) -> None:
     """Raise DamagedResult unless the records of an index, and what it knows of a split's files, are as written."""
     result = load(home)
-    for name in (f"export/{split}/files.json", f"export/{split}/status.npy", f"{split}/content.npy"):
+    known = [f"export/{split}/{name}" for name in ("files.bin", "files.ends.npy", "status.npy")]
+    for name in [*known, f"{split}/content.npy"]:
         check_file(result, name, result.manifest["files"][name])
 
 
@@ -162,7 +164,7 @@ class Known:
                 _check(folder.parent, split)
             except DamagedResult:
                 continue  # what it knew is not to be believed: the files are read again
-            files = json.loads((folder / split / "files.json").read_text())
+            files = Paths(folder / split, root).names()
             rows = zip(files, np.load(status).tolist(), np.load(content), strict=True)
             hashes |= {name: (tuple(row), digest.tobytes()) for name, row, digest in rows if row[0] >= 0}
         return cls(root, hashes)
@@ -193,5 +195,5 @@ class Known:
         """Leave in `export` where the files lie and the status that their hashes belong to."""
         (export / split).mkdir(parents=True, exist_ok=True)
         (export / "root.txt").write_text(str(root))
-        (export / split / "files.json").write_text(json.dumps(files))
+        Paths.write(export / split, files)
         np.save(export / split / "status.npy", np.array([self.status.get(name, UNKNOWN) for name in files], np.int64))

@@ -15,6 +15,7 @@ import numpy as np
 
 from dataprune.data.codecs import Codec, codec_of
 from dataprune.data.columns import Kept
+from dataprune.data.paths import Paths
 from dataprune.errors import ConfigError
 from dataprune.streams import stream
 
@@ -185,10 +186,9 @@ class Encoded:
         return json.loads((self.folder / "header.json").read_text())["kind"] == "text"
 
     @cached_property
-    def _paths(self) -> list[Path]:
+    def _paths(self) -> Paths:
         export = self.folder / "export"
-        root = Path((export / "root.txt").read_text())
-        return [root / name for name in json.loads((export / self.split / "files.json").read_text())]
+        return Paths(export / self.split, Path((export / "root.txt").read_text()))
 
     @property
     def are_arrays(self) -> bool:
@@ -203,7 +203,8 @@ class Encoded:
 
     def __getitem__(self, i: int) -> bytes | np.ndarray | tuple[str, ...]:
         if self._offsets is None:
-            return self._paths[i].read_bytes()
+            with open(self._paths[i], "rb") as file:
+                return file.read()
         if self._blob is None:
             self._blob = np.memmap(self.held / "encoded.bin", np.uint8, "r")
         item = self._blob[self._offsets[i] : self._offsets[i + 1]]

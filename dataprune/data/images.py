@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataprune.data.codecs import Codec, Columns, Inputs
-from dataprune.data.pixels import decode, random_box, size_of
-from dataprune.errors import ConfigError
+from dataprune.data.pixels import View, decode, random_box, size_of
+from dataprune.errors import ConfigError, Shown
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +30,10 @@ class Draw:
 class Images(Codec):
     """Images as squares of `size` pixels, normalised by mean and std.
 
-    size: side in pixels, None = as they are. channels: 1 = grey, 3 = RGB, None = as they are. mean, std: a number a
-    channel, of pixel values divided by 255; None = measured on the train split.
+    size: side in pixels, None = as they are. resize, crop: the part that clean passes see, see `pixels.View`: 256 and
+    224 are torchvision's Resize(256), CenterCrop(224). A crop above 1 is in pixels and is the size, if none is given.
+    channels: 1 = grey, 3 = RGB, None = as they are. mean, std: a number a channel, of pixel values divided by 255;
+    None = measured on the train split.
     Columns: `image` uint8 (h, w, channels). Inputs: `image` float32 (b, channels, h, w).
     """
 
@@ -43,8 +45,12 @@ class Images(Codec):
         channels: int | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
+        resize: int | list[int] | None = None,
+        crop: float | None = None,
     ) -> None:
-        self.size, self.channels, self.mean, self.std = size, channels, mean, std
+        self.channels, self.mean, self.std = channels, mean, std
+        self.view = checked_view(size, resize, crop)
+        self.size = self.view.crop if size is None and isinstance(self.view.crop, int) else size
         if channels not in (None, 1, 3):
             raise ConfigError("channels", channels, "1 (grey), 3 (RGB) or null (as they are)")
         if (mean is None) != (std is None):
@@ -57,12 +63,23 @@ class Images(Codec):
             raise ConfigError("std", std, "numbers above 0: pixels are divided by them")
 
     def decode(self, item: Item, draw: Draw | None = None) -> Columns:
-        """Return `image` uint8 (h, w, c) of one image; see `pixels.decode`. Raises OSError for a broken file."""
+        """Return `image` uint8 (h, w, c) of one image; see `pixels.decode`.
+
+        Raises OSError or ValueError for a file that cannot be read, ConfigError for an array without 1 or 3 channels.
+        """
+        if isinstance(item, np.ndarray) and item.shape[-1] not in (1, 3):
+            raise ConfigError("channels", Shown(f"an array of {item.shape[-1]} channels"), "images of 1 or 3")
         if draw is None:
-            return {"image": decode(item, self.channels, self.size)}
+            return {"image": decode(item, self.channels, self.size, view=self.view)}
         box = None if draw.area is None else random_box(*size_of(item), draw.area, draw.rng)
-        pixels = decode(item, self.channels, draw.size or self.size, box)
+        pixels = decode(item, self.channels, draw.size or self.size, box, self.view)
         return {"image": pixels[:, ::-1] if draw.flip and draw.rng.random() < 0.5 else pixels}
+
+    def leaves(self, shape: Sequence[int]) -> bool:
+        """Whether an array of this shape (h, w, c) is decoded to itself."""
+        height, width, channels = shape
+        sized = self.size is None or (height, width) == (self.size, self.size)
+        return sized and self.view == View() and channels in ((1, 3) if self.channels is None else (self.channels,))
 
     def stack(self, examples: Sequence[Columns]) -> Inputs:
         """Return `image` uint8 (b, h, w, c): a quarter of the bytes of its inputs."""
@@ -101,6 +118,8 @@ class Images(Codec):
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Return kind, channels, height and width."""
         height, width, channels = header["shapes"]["image"]
+        if self.mean is not None and len(self.mean) != channels:
+            raise ConfigError("mean", self.mean, f"{channels} numbers: one a channel, as in std")
         return {"kind": "image", "channels": channels, "height": height, "width": width}
 
     def blank(self, input: Mapping[str, Any], n: int) -> Inputs:
@@ -129,3 +148,21 @@ class Images(Codec):
         mean = [float((n * values).sum() / n.sum()) for n in counts]
         spread = [np.sqrt((n * (values - m) ** 2).sum() / n.sum()) for n, m in zip(counts, mean, strict=True)]
         return {"mean": mean, "std": [float(s) or 1.0 for s in spread]}
+
+
+def checked_view(size: int | None, resize: int | list[int] | None, crop: float | None) -> View:
+    """Return the view that these constants of `Images` mean; raises ConfigError for what cannot be one."""
+    sides = [resize] if resize is None or isinstance(resize, int) else list(resize)
+    if resize is not None and not (len(sides) in (1, 2) and all(isinstance(s, int) and s >= 1 for s in sides)):
+        raise ConfigError("resize", resize, "pixels of the short side, or [height, width]")
+    if crop is not None and not (0 < crop <= 1 or (crop > 1 and crop == int(crop))):
+        raise ConfigError("crop", crop, "whole pixels, or a share of the centred square (above 0 to 1)")
+    pixels = crop is not None and crop > 1
+    if crop is not None and pixels and resize is not None and crop > min(s for s in sides if s is not None):
+        raise ConfigError("crop", crop, f"at most resize={resize}")
+    if crop is not None and not pixels and size is None:
+        raise ConfigError("size", None, f"a side in pixels: crop={crop} is a share")
+    if resize is not None and crop is None and size is None and len(sides) == 1:
+        raise ConfigError("crop", None, f"a side in pixels, or a size: resize={resize} leaves images of two sides")
+    resized = resize if resize is None or isinstance(resize, int) else (sides[0] or 0, sides[-1] or 0)
+    return View(resized, int(crop) if crop is not None and pixels else crop)

@@ -9,24 +9,23 @@ Loaders have no length: epochs may differ in it, and Lightning takes a length on
 longer epochs). It fetches one batch ahead instead.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from dataprune.data.augment import Draws, batch, batch_on_device
-from dataprune.data.codecs import Codec, Columns, Inputs
-from dataprune.data.examples import Encoded, Examples
-from dataprune.data.images import Draw, Images
+from dataprune.data.codecs import Inputs
+from dataprune.data.examples import Examples
+from dataprune.data.images import Images
 from dataprune.data.order import Batch, Order
+from dataprune.data.workers import Decoded, Workers
 from dataprune.errors import ConfigError
-from dataprune.streams import stream
 
 
 class Loader:
-    """What memory and file loaders share: order, labels, weights, and the epoch that Lightning sets.
+    """What all loaders share: order, labels, weights, and the epoch that Lightning sets.
 
     Lightning calls `loader.sampler.set_epoch(epoch)` before it iterates, counting from this start of the program;
     `epochs_done` are those of earlier attempts.
@@ -155,11 +154,10 @@ class VectorLoader(Loader):
             yield self._assemble({"features": self.vectors[torch.from_numpy(share.ids).to(self.device)]}, share)
 
 
-class FileLoader(Loader):
-    """Batches decoded at every epoch by `workers` processes; for sets that do not fit in memory.
+class WorkerLoader(Loader):
+    """Batches decoded at every epoch by worker processes; for sets that do not fit in memory.
 
-    area: [smallest, largest] share of a random resized crop; None = the test view. size: pixels, or a function of the
-    epoch (picklable, for the workers); None = the codec's own.
+    augment: `size`, `area` and `flip`, as `workers.Decoded` takes them. workers: of the stage, shared by its loaders.
     """
 
     def __init__(
@@ -167,60 +165,44 @@ class FileLoader(Loader):
         examples: Examples,
         order: Order,
         *,
-        size: int | Callable[[int], int] | None = None,
-        area: list[float] | None = None,
-        flip: bool = False,
-        workers: int = 0,
+        workers: Workers | None = None,
         weights: np.ndarray | None = None,
         device: torch.device | None = None,
+        **augment: Any,
     ) -> None:
         super().__init__(examples, order, weights, device or torch.device("cpu"))
-        self.codec, self.workers = examples.codec, workers
-        self.decoded = Decoded(examples.items, examples.codec, size, area, flip, order.seed)
+        self.workers = workers or Workers(0)
+        self.decoded = Decoded(examples.items, examples.codec, order.seed, **augment)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        # new workers each epoch: those that live on until the loader is collected are waited for, 5 seconds each, when
-        # it is part of a cycle of references, as everything that a trainer has held
-        decoded: DataLoader = DataLoader(
-            self.decoded,  # type: ignore[arg-type]
-            batch_sampler=_Shares(self.order, self.epoch),
-            num_workers=self.workers,
-            collate_fn=self.codec.stack,
-            generator=torch.Generator(),  # the global one is the network's
-        )
-        for share, stacked in zip(self.order.batches(self.epoch), decoded, strict=True):
-            yield self._assemble(self.codec.finish(stacked, self.device), share)
+        shares = self.order.batches(self.epoch)
+        for share, stacked in self.workers.batches(self.decoded, self.epoch, shares):
+            yield self._assemble(self.decoded.codec.finish(stacked, self.device), share)
 
 
-class _Shares:
-    """What the workers fetch: (id, place, epoch) of each example. The epoch travels along, so workers keep no state."""
+class Feed:
+    """Where the batches of a stage come from: onto a device, by worker processes that all its loaders share.
 
-    def __init__(self, order: Order, epoch: int) -> None:
-        self.order, self.epoch = order, epoch
+    A context: the processes end with it.
+    """
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        for share in self.order.batches(self.epoch):
-            yield [(int(i), int(p), self.epoch) for i, p in zip(share.ids, share.places, strict=True)]
+    def __init__(self, device: torch.device, workers: int) -> None:
+        self.device = device
+        self.workers = Workers(workers, pinned=device.type == "cuda")
 
+    def __enter__(self) -> "Feed":
+        return self
 
-class Decoded:
-    """The columns of examples by (id, place, epoch); draws depend on (seed, epoch, place) alone."""
+    def __exit__(self, *error: object) -> None:
+        self.workers.__exit__(*error)
 
-    def __init__(
-        self,
-        items: Encoded,
-        codec: Codec,
-        size: int | Callable[[int], int] | None,
-        area: list[float] | None,
-        flip: bool,
-        seed: int,
-    ) -> None:
-        self.items, self.codec, self.size, self.area, self.flip, self.seed = items, codec, size, area, flip, seed
+    def loader(self, examples: Examples, order: Order, **augment: Any) -> Loader:
+        """The loader that fits how the data set is decoded; `augment` and `weights` as the loaders take them."""
+        if examples.header["kept"]:
+            kind = MemoryLoader if isinstance(examples.codec, Images) else KeptLoader
+            return kind(examples, order, device=self.device, **augment)
+        return WorkerLoader(examples, order, workers=self.workers, device=self.device, **augment)
 
-    def __getitem__(self, at: tuple[int, int, int]) -> Columns:
-        i, place, epoch = at
-        if self.size is None and self.area is None and not self.flip:
-            return self.codec.decode(self.items[i])
-        size = self.size(epoch) if callable(self.size) else self.size
-        draw = Draw(stream(self.seed, "augment", epoch, place), size, self.area, self.flip)
-        return self.codec.decode(self.items[i], draw)
+    def clean(self, examples: Examples, ids: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -> Loader:
+        """Batches of `ids` in order, not augmented."""
+        return self.loader(examples, Order(ids, batch_size, shuffle=False, rank=rank, world=world))

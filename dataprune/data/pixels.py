@@ -1,34 +1,102 @@
 """From an encoded image to pixels: which part of it, at which size, in how many channels."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 
+SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes of 16 bits a value
+DEEP = ("I", "F")  # of 32
 Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 
+@dataclass(frozen=True)
+class View:
+    """The part of a picture that a clean pass sees: resized, then cut out around the centre.
+
+    resize: the short side in pixels (torchvision's Resize), or (height, width), None = not resized. crop: side in
+    pixels of the centred square (torchvision's CenterCrop), or the share (above 0 to 1) of the largest centred square,
+    rounded down (FFCV's decoder); None = all of the largest centred square.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: int | float | None = None
+
+    def of(self, picture: Pillow.Image) -> Pillow.Image:
+        """Return that part."""
+        if self.resize is not None:
+            picture = picture.resize(self._resized(*picture.size), Pillow.Resampling.BILINEAR)
+        width, height = picture.size
+        if isinstance(self.crop, int):
+            if self.crop > min(width, height):
+                raise ValueError(f"{width} x {height} pixels are less than a crop of {self.crop}")
+            side, left, upper = self.crop, round((width - self.crop) / 2), round((height - self.crop) / 2)
+        elif self.crop is not None:
+            side = max(1, int(self.crop * min(width, height)))
+            left, upper = (width - side) // 2, (height - side) // 2
+        else:
+            return picture
+        return picture.crop((left, upper, left + side, upper + side))
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        if isinstance(self.resize, tuple):
+            return self.resize[1], self.resize[0]
+        assert self.resize is not None
+        short, long = min(width, height), max(width, height)
+        longer = int(self.resize * long / short)
+        return (self.resize, longer) if width < height else (longer, self.resize)
+
+
+WHOLE = View()
+
+
 def decode(
-    image: np.ndarray | bytes | Path, channels: int | None, size: int | None, box: Box | None = None
+    image: np.ndarray | bytes | Path,
+    channels: int | None,
+    size: int | None,
+    box: Box | None = None,
+    view: View = WHOLE,
 ) -> np.ndarray:
     """Pixels of one image, uint8 (h, w, c).
 
-    channels: 1 = grey, 3 = RGB, None = as stored (a palette becomes RGB). size: side in pixels of the square that `box`
-    (default: the largest centred square) is resized to, averaging over the pixels it covers; None = no cropping.
-    Rotation tags are ignored, as ImageFolder and the published recipes do. Raises OSError for a broken file.
+    channels: 1 = grey, 3 = RGB, None = as stored (a palette, CMYK and what has a transparency become RGB, without it).
+    size: side in pixels of the square that `box` (default: the largest centred square of the view) is resized to,
+    averaging over the pixels it covers; None = the view as it is. 16 bits become 8: value / 257, rounded. Rotation tags
+    are ignored, as ImageFolder and the published recipes do. Raises OSError for a broken file, ValueError for one of
+    32 bits a value or too small for the view.
     """
     picture = _open(image)
-    mode = {None: picture.mode if picture.mode in ("L", "RGB") else "RGB", 1: "L", 3: "RGB"}[channels]
-    if size is not None:
-        # JPEGs are decoded at the smallest of their scales that still covers the result
-        if picture.format == "JPEG" and box is None:
-            picture.draft(mode, (size, size))
-        picture = picture.convert(mode)
-        if picture.size != (size, size) or box is not None:
-            picture = picture.resize((size, size), Pillow.Resampling.BILINEAR, box or centre(*picture.size))
-    pixels = np.asarray(picture.convert(mode), dtype=np.uint8)
+    grey = picture.mode in ("L", *SIXTEEN, *DEEP)
+    mode = {None: "L" if grey else "RGB", 1: "L", 3: "RGB"}[channels]
+    # JPEGs are decoded at the smallest of their scales that still covers the result
+    if picture.format == "JPEG" and size is not None and box is None and view == WHOLE:
+        picture.draft(mode, (size, size))
+    picture = eight_bit(picture).convert(mode)
+    if box is None:
+        picture = view.of(picture)
+    if size is not None and (picture.size != (size, size) or box is not None):
+        picture = picture.resize((size, size), Pillow.Resampling.BILINEAR, box or centre(*picture.size))
+    pixels = np.asarray(picture, dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+class TooDeep(ValueError):
+    """An image of more bits a value than can be read."""
+
+
+def eight_bit(picture: Pillow.Image) -> Pillow.Image:
+    """Return a picture of 16 bits a value as grey of 8, others as they are (Pillow itself would cut off above 255).
+
+    Raises TooDeep for 32 bits a value, whose range nobody knows.
+    """
+    if picture.mode in DEEP and picture.format != "PNG":  # a PNG of this mode has 16 bits
+        raise TooDeep(f"32 bits a value (mode {picture.mode}); 8 and 16 can be read")
+    if picture.mode not in (*SIXTEEN, *DEEP):
+        return picture
+    values = np.asarray(picture).astype(np.uint32)
+    return Pillow.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 def centre(width: int, height: int) -> Box:
@@ -54,7 +122,8 @@ def random_box(width: int, height: int, area: list[float], rng: np.random.Genera
 
 
 def check_readable(encoded: bytes) -> None:
-    """Read an image to its last bit, or raise what Pillow raises for a broken one (OSError, SyntaxError, ...).
+    """Read an image to its last bit, or raise what Pillow raises for a broken one (OSError, SyntaxError, ...), and
+    TooDeep for one that cannot become pixels of 8 bits.
 
     Opening and `verify()` pass a JPEG that breaks off. JPEGs are put together at an eighth of their size: their whole
     text is read all the same, in a third of the time.
@@ -63,6 +132,8 @@ def check_readable(encoded: bytes) -> None:
     if picture.format == "JPEG":
         picture.draft("L", (1, 1))
     picture.load()
+    if picture.mode in DEEP:
+        eight_bit(picture)
 
 
 def size_of(image: np.ndarray | bytes | Path) -> tuple[int, int]:

@@ -1,9 +1,9 @@
 """Stage decode: the examples of an indexed data set as columns, as networks see them.
 
 Input: `examples` (index). Files: header.json (the codec with all its constants and the hash of its code; what a network
-must know of its inputs; storage) and, with storage=memory or a codec that decodes once, the columns of each split
-(data.columns). Arrays that the index holds in the wanted form are not copied. Else workers decode at every epoch; here
-only the form is laid down.
+must know of its inputs; whether all columns are kept, and their form) and, if they are, the columns of each split
+(data.columns). They are kept where a memory loader wants them, or of a codec that decodes once; arrays that the index
+holds in the wanted form are not copied. Else workers decode at every epoch; here only the form is laid down.
 """
 
 import json
@@ -37,36 +37,42 @@ def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     if codec.kind != table["kind"]:
         expected = f"a codec of {table['kind']}s, which the reader gives; this one takes {codec.kind}s"
         raise ConfigError(f"{key}.codec", config.codec["_target_"], expected)
-    forms = {}
+    kept, forms = config.kept or codec.once, {}
     for name in table["splits"]:
         examples = Examples(inputs["examples"], name, work)
-        keep = _kept if config.storage == "memory" or codec.once else _described
-        forms[name] = keep(codec, examples, work / name, key)
+        if not kept:
+            forms[name] = _described(codec, examples, key)
+            continue
+        if name == "train" and not codec.once:
+            _check_memory(codec, examples, table["splits"], key)
+        forms[name] = _kept(codec, examples, work / name, key)
         if (said := codec.remark()) is not None:
-            log.info("%s %s", f"{key} {name}:", said)
+            log.info("%s %s: %s", key, name, said)
     shapes = {json.dumps({column: f["shape"] for column, f in form.items()}) for form in forms.values()}
     if len(shapes) > 1:
         expected = f"one size for all splits; they have {', '.join(sorted(shapes))}"
         raise ConfigError(f"{key}.size", config.codec.get("size"), expected)
-    spec = config.codec | codec.measure(_train_columns(codec, Examples(inputs["examples"], "train", work), config, key))
+    columns = _train_columns(codec, Examples(inputs["examples"], "train", work), kept, key)
+    spec = config.codec | codec.measure(columns)
     form = forms["train"]
-    described = codec_of(spec).describe({"shapes": {name: column["shape"] for name, column in form.items()}})
-    header = {"storage": config.storage, "codec": spec, "code": codes_of(spec), "input": described, "columns": form}
+    try:
+        described = codec_of(spec).describe({"shapes": {name: column["shape"] for name, column in form.items()}})
+    except ConfigError as error:
+        raise error.under(key) from None
+    header = {"kept": kept, "codec": spec, "code": codes_of(spec), "input": described, "columns": form}
     (work / "header.json").write_text(json.dumps(header, indent=1))
     return {"input": described}
 
 
 def _kept(codec: Codec, examples: Examples, folder: Path, key: str) -> dict[str, Any]:
     """Keep the columns of a split unless the index holds them in this form; returns the form of an example."""
-    held, n = examples.items.arrays(), len(examples)
-    if held is not None and _as_wanted(codec, held[0]):
+    held, n = _held(codec, examples), len(examples)
+    if held is not None:
         return {"image": {"dtype": "uint8", "shape": list(held.shape[1:])}}
     with Bar(f"decode {folder.name}", n) as bar, ThreadPoolExecutor(os.cpu_count()) as pool, Keeping(folder, n) as kept:
         for start in range(0, n, CHUNK):
             ids = range(start, min(start + CHUNK, n))
             columns = list(pool.map(lambda i: _decoded(codec, examples, i, key), ids))
-            if start == 0:
-                _fits_in_memory(n * sum(column.nbytes for column in columns[0].values()), f"{key}.storage")
             try:
                 kept.add(columns)
             except ValueError as error:
@@ -76,9 +82,10 @@ def _kept(codec: Codec, examples: Examples, folder: Path, key: str) -> dict[str,
     return kept.form
 
 
-def _as_wanted(codec: Codec, held: np.ndarray) -> bool:
-    """Whether an array that a reader gave is what decoding it would give."""
-    return isinstance(codec, Images) and np.array_equal(codec.decode(held)["image"], held)
+def _held(codec: Codec, examples: Examples) -> np.ndarray | None:
+    """The images uint8 (n, h, w, c) that the index holds as the codec would decode them; None = it does not."""
+    held = examples.items.arrays()
+    return held if held is not None and isinstance(codec, Images) and codec.leaves(held.shape[1:]) else None
 
 
 def _decoded(codec: Codec, examples: Examples, i: int, key: str) -> Columns:
@@ -90,28 +97,33 @@ def _decoded(codec: Codec, examples: Examples, i: int, key: str) -> Columns:
         raise ConfigError(f"{key}.path", Shown(f"unreadable {examples.names[i]}"), str(error)) from None
 
 
-def _described(codec: Codec, examples: Examples, folder: Path, key: str) -> dict[str, Any]:
+def _described(codec: Codec, examples: Examples, key: str) -> dict[str, Any]:
     """The form that a split's examples will be decoded to, at every epoch anew."""
-    if isinstance(codec, Images) and codec.size is None:
-        raise ConfigError(f"{key}.size", None, "a side in pixels: storage=files decodes to one size")
-    if examples.items.are_arrays:
-        raise ConfigError(f"{key}.storage", "files", "memory: the reader gives decoded images")
+    if isinstance(codec, Images) and codec.size is None and examples.items.arrays() is None:
+        raise ConfigError(f"{key}.size", None, "a side in pixels: loader=workers decodes to one size")
     columns = _decoded(codec, examples, 0, key)
     return {name: {"dtype": str(column.dtype), "shape": list(column.shape)} for name, column in columns.items()}
 
 
-def _fits_in_memory(size: int, key: str) -> None:
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _check_memory(codec: Codec, examples: Examples, splits: dict[str, Any], key: str) -> None:
+    """Say how large the columns of all splits will be; raise a ConfigError about `loader` where they do not fit."""
+    each = sum(column.nbytes for column in _decoded(codec, examples, 0, key).values())
+    size, there = each * sum(split["n"] for split in splits.values()), total_memory()
+    log.info("%s: %.3g GB in memory, %d bytes an example", key, size / 1e9, each)
     if size > there / 2:
-        raise ConfigError(
-            key, "memory", f"files: {size / 1e9:.1f} GB of pixels are over half of {there / 1e9:.1f} GB RAM"
-        )
+        much = f"{size / 1e9:.3g} GB of {key} are over half of the {there / 1e9:.3g} GB of memory here"
+        raise ConfigError("loader", "memory", f"workers, which decode at every epoch: {much}")
 
 
-def _train_columns(codec: Codec, examples: Examples, config: DecodeConfig, key: str) -> Iterator[Columns]:
+def total_memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _train_columns(codec: Codec, examples: Examples, kept: bool, key: str) -> Iterator[Columns]:
     """The columns of the train split, of one example or of many at a time; nothing is read before the first is asked
     for."""
-    if config.storage == "memory" and isinstance(codec, Images):
+    if kept and isinstance(codec, Images):
         images = examples.column("image")
         yield from ({"image": images[i : i + CHUNK]} for i in range(0, len(images), CHUNK))
         return

@@ -15,7 +15,7 @@ import torch
 from dataprune.config import EvaluateConfig, RunConfig
 from dataprune.data.examples import Examples, half_of
 from dataprune.models.tally import Tally
-from dataprune.passes import load_network, outputs
+from dataprune.passes import feed_of, load_network, outputs
 from dataprune.selectors.classes import examples_of
 
 CONFIG = EvaluateConfig
@@ -30,8 +30,9 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
         ids = examples_of(np.load(inputs["subset"] / "classes.npy"), examples.labels)
     if config.half != "all":
         ids = np.intersect1d(ids, half_of(examples.labels, config.half))
-    passed = outputs(network, examples, ids, config.batch_size, run, label, tally)
-    logits = torch.cat([batch_logits.cpu() for _, batch_logits in passed])
+    with feed_of(run) as feed:
+        passed = outputs(network, examples, ids, config.batch_size, feed, label, tally)
+        logits = torch.cat([batch_logits.cpu() for _, batch_logits in passed])
     metrics, outcomes = measure(logits, torch.from_numpy(examples.labels[ids]))
     (work / "metrics.json").write_text(json.dumps(metrics, indent=1))
     arrays: dict[str, Any] = {"ids": ids} | outcomes

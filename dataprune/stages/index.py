@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 from dataprune.config import IndexConfig, RunConfig
 from dataprune.data.content import HASH, Known, fingerprint_of, hashed, read
 from dataprune.data.examples import Dataset, Item, Split, chunks, packed
-from dataprune.data.pixels import check_readable
+from dataprune.data.pixels import TooDeep, check_readable
 from dataprune.data.shares import same_share
 from dataprune.errors import ConfigError, Shown, first
 from dataprune.progress import Bar
@@ -32,6 +32,8 @@ from dataprune.streams import stream
 CONFIG = IndexConfig
 # what PIL raises for a broken file; all are counted and reported
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Pillow.DecompressionBombError)
+
+UNREADABLE, TOO_DEEP, EMPTY = "unreadable image", "32-bit image", "empty text"
 
 
 def run(config: IndexConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class Looked(NamedTuple):
 
     digest: bytes  # of HASH bytes
     item: bytes | np.ndarray | None  # to be held; None where it stays in its file
-    readable: bool  # an image that can be decoded, a text with something in it
+    problem: str = ""  # why nobody can use it: what is wrong with it, in a word or two
 
 
 class Table:
@@ -94,7 +96,7 @@ class Table:
     def write(self) -> np.ndarray:
         """Look at every kept example and write what nobody else holds; returns the hashes, uint8 (n, HASH)."""
         content = np.zeros((len(self.kept), HASH), np.uint8)
-        broken: list[str] = []
+        broken: dict[str, list[str]] = {}
         known = Known.of(self.folder, self.root, self.name)
         with (
             Bar(f"index {self.name}", len(self.kept)) as bar,
@@ -107,18 +109,15 @@ class Table:
                 )
                 for i, one in enumerate(chain.from_iterable(looks), start):
                     content[i] = np.frombuffer(one.digest, np.uint8)
-                    broken += [] if one.readable else [self.names[i]]
+                    if one.problem:
+                        broken.setdefault(one.problem, []).append(self.names[i])
                     if one.item is not None:
                         held.add(one.item, self.names[i], self.label)
                 bar.advance(len(chunk))
-        if broken:
-            what, wanted = (
-                ("empty text", "texts with something in them")
-                if "text" in self.kinds
-                else ("unreadable image", "images that can be decoded")
-            )
-            count = f"{len(broken)} {what}{'s' if len(broken) > 1 else ''}"
-            where = Shown(f"{self.config.path!r} with {count} in {self.name} ({', '.join(broken[:5])})")
+        for problem, names in broken.items():
+            count = f"{len(names)} {problem}{'s' if len(names) > 1 else ''}"
+            where = Shown(f"{self.config.path!r} with {count} in {self.name} ({', '.join(names[:5])})")
+            wanted = "texts with something in them" if problem == EMPTY else "images that can be decoded"
             raise ConfigError(f"{self.label}.path", where, f"{wanted}; remove or replace these")
         if self.files:
             known.write(self.folder / "export", self.root, self.name, self.files)
@@ -146,20 +145,20 @@ class Table:
 
     def _look(self, item: Item, name: str, known: Known) -> Looked:
         if isinstance(item, tuple):
-            return Looked(hashed(item), packed(item), readable=any(field.strip() for field in item))
+            return Looked(hashed(item), packed(item), "" if any(field.strip() for field in item) else EMPTY)
         if isinstance(item, np.ndarray):
-            return Looked(hashed(item), item, readable=True)
+            return Looked(hashed(item), item)
         if isinstance(item, bytes):
-            return Looked(hashed(item), item, _readable(item))
+            return Looked(hashed(item), item, _problem(item))
         try:
             if self.config.content == "stat":
-                return Looked(known.by_size(item, name), None, readable=True)
+                return Looked(known.by_size(item, name), None)
             if (digest := known.unchanged(item, name)) is not None:
-                return Looked(digest, None, readable=True)
+                return Looked(digest, None)
             encoded = item.read_bytes()
         except OSError:
-            return Looked(bytes(HASH), None, readable=False)
-        return Looked(hashed(encoded), None, _readable(encoded))
+            return Looked(bytes(HASH), None, UNREADABLE)
+        return Looked(hashed(encoded), None, _problem(encoded))
 
 
 def _parts(placed: list[tuple[Item, str]], size: int = 64) -> list[list[tuple[Item, str]]]:
@@ -167,12 +166,15 @@ def _parts(placed: list[tuple[Item, str]], size: int = 64) -> list[list[tuple[It
     return [placed[i : i + size] for i in range(0, len(placed), size)]
 
 
-def _readable(encoded: bytes) -> bool:
+def _problem(encoded: bytes) -> str:
+    """What is wrong with an encoded image; nothing: an empty text."""
     try:
         check_readable(encoded)
+    except TooDeep:
+        return TOO_DEEP
     except BROKEN:
-        return False
-    return True
+        return UNREADABLE
+    return ""
 
 
 class _Held:

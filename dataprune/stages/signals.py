@@ -18,7 +18,7 @@ from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
 from dataprune.models.networks import Network, laid_out
 from dataprune.models.tally import FORWARD, GRADIENT, UNKNOWN, Tally
-from dataprune.passes import check_input, clean_loader, device_of, layout, load_network
+from dataprune.passes import check_input, feed_of, layout, load_network
 from dataprune.plan import ABOUT_A_SIGNAL
 from dataprune.progress import track
 from dataprune.signals import Batch
@@ -30,23 +30,23 @@ PASSES = {"forward": FORWARD, "gradient": GRADIENT, None: UNKNOWN}
 
 def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Write the arrays row by row; returns the shape of each, and the images and FLOPs of the pass."""
-    examples, device = Examples.of(inputs, config.split), device_of(run)
+    examples, tally = Examples.of(inputs, config.split), Tally()
     network = load_network(inputs["model"], config.epoch)
     check_input(network, examples)
-    memory_format = layout(network, device)
-    network = network.to(device, memory_format=memory_format).eval()  # type: ignore[call-overload]
-    signals = [_Signal(name, config.functions.get(name), network, len(examples), work) for name in config.arrays]
-    tally = Tally()
-    passes = [] if not signals else sorted({PASSES[signal.array.passes] for signal in signals})
-    loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
-    for batch in track(loader, label, loader.order.steps):
-        given = Batch(network=network, inputs=laid_out(batch["inputs"], memory_format), labels=batch["y"])
-        ids = batch["id"].numpy(force=True)
-        with torch.no_grad():
-            for signal in signals:
-                signal.take(given, ids)
-        for kind in passes:
-            tally.add(kind, batch["inputs"], batch["real"])
+    with feed_of(run) as feed:
+        memory_format = layout(network, feed.device)
+        network = network.to(feed.device, memory_format=memory_format).eval()  # type: ignore[call-overload]
+        signals = [_Signal(name, config.functions.get(name), network, len(examples), work) for name in config.arrays]
+        passes = [] if not signals else sorted({PASSES[signal.array.passes] for signal in signals})
+        loader = feed.clean(examples, np.arange(len(examples)), config.batch_size)
+        for batch in track(loader, label, loader.order.steps):
+            given = Batch(network=network, inputs=laid_out(batch["inputs"], memory_format), labels=batch["y"])
+            ids = batch["id"].numpy(force=True)
+            with torch.no_grad():
+                for signal in signals:
+                    signal.take(given, ids)
+            for kind in passes:
+                tally.add(kind, batch["inputs"], batch["real"])
     tally.settle()
     for signal in signals:
         signal.values.flush()

@@ -25,7 +25,7 @@ from dataprune.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDy
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.examples import Examples
 from dataprune.data.images import Images
-from dataprune.data.loaders import Loader, VectorLoader
+from dataprune.data.loaders import Feed, Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.models.adversarial import attack_images
@@ -34,7 +34,7 @@ from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe
 from dataprune.models.schedules import resolution
 from dataprune.models.tally import Tally
-from dataprune.passes import check_input, clean_loader, device_of, layout, load_network, loader_of, outputs
+from dataprune.passes import check_input, feed_of, layout, load_network, outputs
 from dataprune.processes import place
 from dataprune.recorder import Recorder
 from dataprune.sampling import ObserveLosses, Sampling
@@ -56,10 +56,11 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     if run.threads:
         torch.set_num_threads(run.threads)
     torch.manual_seed(number(config.seed, "network"))
-    training = Training(config, inputs, work, run, label)
-    network = training.network()
-    module = training.classifier(network)
-    training.fit(module)
+    with feed_of(run) as feed:
+        training = Training(config, inputs, work, run, label, feed)
+        network = training.network()
+        module = training.classifier(network)
+        training.fit(module)
     if training.rank == 0:
         torch.save({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
         (work / "network.json").write_text(json.dumps(training.description, indent=1))
@@ -80,23 +81,18 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
 class Training:
     """What one training consists of, in the order in which `run` asks for it."""
 
-    def __init__(self, config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> None:
+    def __init__(
+        self, config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str, feed: Feed
+    ) -> None:
         self.config, self.inputs, self.work, self.run_config, self.label = config, inputs, work, run, label
         self.rank, self.world = place(config.processes)
-        self.device = device_of(run)
+        self.feed, self.device = feed, feed.device
         check_device(config, self.device, label)
         self.examples = Examples.of(inputs, "train")
         self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
-        lengths = self.examples.kept.lengths("input_ids") if config.buckets else None
-        self.order = Order(
-            self.ids,
-            config.batch_size,
-            config.seed,
-            rank=self.rank,
-            world=self.world,
-            lengths=lengths,
-            pool=config.buckets,
-        )
+        self.order = Order(self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world)
+        if config.buckets:
+            self.order.lengths, self.order.pool = self.examples.kept.lengths("input_ids"), config.buckets
         per_epoch = self.order.steps
         self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
         self.steps: int = config.iterations or self.epochs * per_epoch  # at most, where a sampler leaves some out
@@ -224,27 +220,21 @@ class Training:
         augment, weights = self.config.augment, self.weights
         if self.config.trainable == "head" and augment == AugmentConfig():
             return VectorLoader(self.examples, order, self._features(network), weights=weights)
-        if self.examples.header["storage"] == "memory":
-            if augment.random_resized_crop is not None:
-                raise ConfigError("augment.random_resized_crop", augment.random_resized_crop, "storage=files, or null")
-            if self.config.resolution:
-                raise ConfigError("resolution", dict(self.config.resolution), "storage=files, or none")
-            extra: dict[str, Any] = {"padding": augment.crop_padding}
-        else:
-            if augment.crop_padding:
-                raise ConfigError("augment.crop_padding", augment.crop_padding, "storage=memory, or 0")
-            extra = {"area": augment.random_resized_crop}
-            if self.config.resolution:
-                extra["size"] = partial(resolution, **self.config.resolution)
-        return loader_of(self.examples, order, self.run_config, flip=augment.flip, weights=weights, **extra)
+        extra: dict[str, Any] = {}
+        if isinstance(self.examples.codec, Images):
+            extra["flip"] = augment.flip
+            if self.config.loader == "memory":
+                extra["padding"] = augment.crop_padding
+            else:
+                extra["area"] = augment.random_resized_crop
+                extra["size"] = partial(resolution, **self.config.resolution) if self.config.resolution else None
+        return self.feed.loader(self.examples, order, weights=weights, **extra)
 
     def _features(self, network: Network) -> torch.Tensor:
         """Features (n, d) of the examples, computed once: a frozen backbone gives the same ones at every step."""
-        device = device_of(self.run_config)
+        device = self.device
         vectors = torch.zeros(len(self.examples), network.head.in_features, device=device)
-        passed = outputs(
-            network, self.examples, self.ids, EVAL_BATCH, self.run_config, f"{self.label} features", self.tally
-        )
+        passed = outputs(network, self.examples, self.ids, EVAL_BATCH, self.feed, f"{self.label} features", self.tally)
         vectors[torch.from_numpy(self.ids).to(device)] = torch.cat([features for features, _ in passed])
         return vectors
 
@@ -253,7 +243,7 @@ class Training:
         name = "validation" if "validation" in self.examples.splits else "test"
         split = Examples(self.examples.folder, name, self.examples.pixels)
         ids = np.arange(len(split)) if self.classes is None else examples_of(self.classes, split.labels)
-        return clean_loader(split, ids, self._eval_batch, self.run_config, self.rank, self.world)
+        return self.feed.clean(split, ids, self._eval_batch, self.rank, self.world)
 
     def _record(self) -> RecordDynamics:
         record = self.config.record
@@ -266,7 +256,7 @@ class Training:
         )
         if record.forward == "train":
             return RecordDynamics(recorder)
-        clean = clean_loader(self.examples, self.ids, self._eval_batch, self.run_config, self.rank, self.world)
+        clean = self.feed.clean(self.examples, self.ids, self._eval_batch, self.rank, self.world)
         return RecordDynamics(recorder, clean)
 
     @property

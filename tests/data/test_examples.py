@@ -9,6 +9,7 @@ from PIL import Image
 
 from dataprune.config import DataConfig, LimitConfig
 from dataprune.data.examples import Encoded
+from dataprune.data.paths import Paths
 
 DIGITS = DataConfig("digits", {"_target_": "dataprune.data.digits.read", "shots": 3}, limit=LimitConfig(test=40))
 
@@ -79,5 +80,5 @@ def test_encoded_images_are_found_below_the_root_of_their_data_set(tmp_path):
         Image.new("L", (1, 1), i).save(root / "train" / "a" / f"{i}.png")
     (tmp_path / "export" / "train").mkdir(parents=True)
     (tmp_path / "export" / "root.txt").write_text(str(root))
-    (tmp_path / "export" / "train" / "files.json").write_text('["train/a/1.png", "train/a/0.png"]')
+    Paths.write(tmp_path / "export" / "train", ["train/a/1.png", "train/a/0.png"])
     assert Encoded(tmp_path, "train")[0] == (root / "train" / "a" / "1.png").read_bytes()

@@ -82,16 +82,16 @@ def test_a_class_without_images_is_an_error(tree, tmp_path, dataset):
         dataset(config, tmp_path / "work")
 
 
-@pytest.mark.parametrize("storage", ["memory", "files"])
-def test_an_indexed_tree_gives_its_pictures_back(tree, tmp_path, dataset, storage):
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_indexed_tree_gives_its_pictures_back(tree, tmp_path, dataset, kept):
     path = tree("train/cat/1.png", "train/dog/2.png", "test/cat/3.png")
-    config = DataConfig("folder", {"_target_": "dataprune.data.folder.read"}, path, size=2, storage=storage)
-    data = dataset(config, tmp_path / "work")
+    config = DataConfig("folder", {"_target_": "dataprune.data.folder.read"}, path, size=2)
+    data = dataset(config, tmp_path / "work", kept=kept)
     examples = data["train"]
     counts = {"classes": 2, "train": 2, "test": 1, "fingerprints": examples.header["fingerprints"]}
     assert data.facts == counts | {"input": {"kind": "image", "channels": 1, "height": 2, "width": 2}}
-    if storage == "memory":
+    if kept:
         assert examples.column("image")[:, 0, 0, 0].tolist() == [0, 1]
     else:
         assert examples.items[1] == (tmp_path / "root" / "train" / "dog" / "2.png").read_bytes()
-        assert not list((tmp_path / "work").glob("**/*.bin")), "the images stay where they are"
+        assert not list((tmp_path / "work").glob("**/encoded.bin")), "the images stay where they are"

@@ -6,7 +6,7 @@ import torch
 
 from dataprune.config import DataConfig
 from dataprune.data.codecs import Codec, codec_of, decoding, disagreement
-from dataprune.data.images import Images
+from dataprune.data.images import Draw, Images
 from dataprune.errors import ConfigError
 
 IMAGES = "dataprune.data.images.Images"
@@ -67,6 +67,11 @@ def test_what_is_given_is_not_measured():
         ({"mean": [0.5], "std": [0.1, 0.2]}, r"^source\.mean=\[0\.5\]: expected one number a channel"),
         ({"mean": [0.5], "std": [0.1], "channels": 3}, r"^source\.mean=\[0\.5\]: expected one number a channel"),
         ({"mean": [0.5], "std": [0.0]}, r"^source\.std=\[0\.0\]: expected numbers above 0"),
+        ({"resize": [4, 4, 4]}, r"^source\.resize=\[4, 4, 4\]: expected pixels of the short side, or"),
+        ({"resize": 4}, r"^source\.crop=None: expected a side in pixels, or a size"),
+        ({"resize": 4, "crop": 5}, r"^source\.crop=5: expected at most resize=4"),
+        ({"crop": 2.5}, r"^source\.crop=2\.5: expected whole pixels, or a share"),
+        ({"crop": 0.5}, r"^source\.size=None: expected a side in pixels: crop=0\.5 is a share"),
         ({"size": 8, "codec": {"_target_": IMAGES, "size": 4}}, r"^source\.size=8: expected null: source\.codec\.size"),
         ({"codec": {"_target_": IMAGES, "side": 4}}, r"^source\.codec\.side=4: expected one of the constants"),
         ({"mean": [1.0], "std": [1.0], "codec": {"_target_": f"{__name__}.Plain"}}, r"^source\.mean=.*takes no mean"),
@@ -75,6 +80,34 @@ def test_what_is_given_is_not_measured():
 def test_values_that_the_codec_does_not_take_are_refused(values, text):
     with pytest.raises(ConfigError, match=text):
         decoding(data(**values), "source")
+
+
+def test_a_crop_in_pixels_is_the_size():
+    codec = codec_of(decoding(data(resize=6, crop=4.0), "source").codec)
+    picture = RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    assert codec.decode(picture)["image"].shape == (4, 4, 3)
+    assert codec.size == 4
+
+
+def test_a_random_crop_looks_at_the_whole_picture_whatever_the_test_view():
+    picture = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    seen = [
+        Images(size=8, crop=crop).decode(picture, Draw(np.random.default_rng(3), None, [0.2, 1.0], True))["image"]
+        for crop in (None, 0.5)
+    ]
+    np.testing.assert_array_equal(*seen)
+
+
+def test_arrays_are_kept_as_they_are_only_where_decoding_changes_nothing():
+    assert Images().leaves((8, 8, 3))
+    assert Images(size=8, channels=3).leaves((8, 8, 3))
+    for codec in (Images(size=4), Images(channels=1), Images(size=8, crop=0.5), Images(resize=8, crop=8)):
+        assert not codec.leaves((8, 8, 3))
+
+
+def test_arrays_of_other_channels_are_refused():
+    with pytest.raises(ConfigError, match=r"^channels=an array of 2 channels: expected images of 1 or 3"):
+        Images().decode(np.zeros((8, 8, 2), np.uint8))
 
 
 def test_values_of_a_data_set_are_constants_of_its_codec():

@@ -2,6 +2,7 @@
 
 import gc
 import multiprocessing
+import shutil
 import time
 
 import numpy as np
@@ -12,8 +13,10 @@ from torch.nn import functional as F
 
 from dataprune.config import DataConfig
 from dataprune.data.augment import Draws, batch
-from dataprune.data.loaders import FileLoader, MemoryLoader, VectorLoader
+from dataprune.data.examples import Examples
+from dataprune.data.loaders import Feed, MemoryLoader, VectorLoader, WorkerLoader
 from dataprune.data.order import Order
+from dataprune.data.workers import Workers
 from dataprune.errors import ConfigError
 
 N = 10
@@ -21,7 +24,7 @@ N = 10
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory, dataset):
-    """The same ten PNGs of 10x8 pixels, indexed as squares of 8 in memory and as files."""
+    """The same ten PNGs of 10x8 pixels, as squares of 8, kept in memory and left in their files."""
     root = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for split, count in (("train", N), ("test", 2)):
@@ -30,10 +33,10 @@ def tables(tmp_path_factory, dataset):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).save(path)
     made = {}
-    for storage in ("memory", "files"):
+    for loader in ("memory", "workers"):
         reader = {"_target_": "dataprune.data.folder.read"}
-        config = DataConfig("x", reader, str(root), size=8, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4], storage=storage)
-        made[storage] = dataset(config, tmp_path_factory.mktemp(storage))["train"]
+        config = DataConfig("x", reader, str(root), size=8, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
+        made[loader] = dataset(config, tmp_path_factory.mktemp(loader), kept=loader == "memory")["train"]
     return made
 
 
@@ -80,50 +83,84 @@ def test_pixels_are_normalised_by_the_header(tables):
 
 def test_memory_and_files_give_the_same_clean_pass(tables):
     memory = MemoryLoader(tables["memory"], order(shuffle=False))
-    files = FileLoader(tables["files"], order(shuffle=False), size=8)
+    files = WorkerLoader(tables["workers"], order(shuffle=False), size=8)
     for a, b in zip(memory, files, strict=True):
         same(a, b)
 
 
 def test_workers_change_nothing(tables):
-    """Epoch after epoch, also after an epoch that was broken off."""
+    """Epoch after epoch, also after an epoch that was broken off, and within another pass."""
     words = {"size": 6, "area": [0.3, 1.0], "flip": True}
-    alone = FileLoader(tables["files"], order(seed=1), **words)
-    helped = FileLoader(tables["files"], order(seed=1), workers=2, **words)
-    seen = []
-    for epoch in (0, 1, 3):
-        for loader in (alone, helped):
-            loader.set_epoch(epoch)
-        next(iter(helped))
-        batches = list(alone)
-        for a, b in zip(batches, helped, strict=True):
-            same(a, b)
-        seen.append(torch.cat([b["inputs"]["image"] for b in batches]).sum().item())
-    assert len(set(seen)) == 3
+    with Workers(2) as workers:
+        alone = WorkerLoader(tables["workers"], order(seed=1), **words)
+        helped = WorkerLoader(tables["workers"], order(seed=1), workers=workers, **words)
+        clean = WorkerLoader(tables["workers"], order(shuffle=False), workers=workers)
+        there = list(WorkerLoader(tables["workers"], order(shuffle=False)))
+        seen = []
+        for epoch in (0, 1, 3):
+            for loader in (alone, helped):
+                loader.set_epoch(epoch)
+            next(iter(helped))
+            batches = list(alone)
+            for i, (a, b) in enumerate(zip(batches, helped, strict=True)):
+                same(a, b)
+                if (epoch, i) == (1, 1):  # a clean pass in the middle of an epoch
+                    for c, d in zip(there, clean, strict=True):
+                        same(c, d)
+            seen.append(torch.cat([b["inputs"]["image"] for b in batches]).sum().item())
+        assert len(set(seen)) == 3
 
 
-def test_workers_are_gone_with_the_epoch_and_leave_the_random_state_alone(tables):
-    """Those of a loader that is collected with a cycle of references would each be waited for 5 seconds."""
-    loader = FileLoader(tables["files"], order(), size=8, workers=2)
-    loader.itself = loader
+def test_workers_stay_over_epochs_and_passes_and_end_with_the_stage(tables):
     before, began = torch.get_rng_state(), time.monotonic()
-    list(loader)
-    next(iter(loader))
+    with Feed(torch.device("cpu"), 2) as feed:
+        training = feed.loader(tables["workers"], order(seed=1), flip=True)
+        clean = feed.clean(tables["workers"], np.arange(N), 4)
+        assert not multiprocessing.active_children(), "started when they are needed"
+        list(training)
+        there = {child.pid for child in multiprocessing.active_children()}
+        training.set_epoch(1)
+        for loader in (clean, training, clean):
+            list(loader)
+        assert {child.pid for child in multiprocessing.active_children()} == there
+        assert len(there) == 2
+        training.itself = training  # what a trainer holds is part of a cycle
+        next(iter(training))
     assert not multiprocessing.active_children()
     assert torch.equal(torch.get_rng_state(), before)
-    del loader
+    del feed, training, clean
     gc.collect()
     assert time.monotonic() - began < 4
 
 
-@pytest.mark.parametrize("storage", ["memory", "files"])
-def test_augmentation_is_drawn_by_seed_and_epoch(tables, storage):
+def test_workers_end_with_an_error_too(tables):
+    def broken_off():
+        with Feed(torch.device("cpu"), 2) as feed:
+            for _ in feed.clean(tables["workers"], np.arange(N), 4):
+                raise KeyError
+
+    with pytest.raises(KeyError):
+        broken_off()
+    assert not multiprocessing.active_children()
+
+
+def test_what_breaks_in_a_worker_is_raised_here(tables, tmp_path):
+    shutil.copytree(tables["workers"].folder, tmp_path / "index")
+    (tmp_path / "index" / "export" / "root.txt").write_text(str(tmp_path / "gone"))
+    examples = Examples(tmp_path / "index", "train", tables["workers"].pixels)
+    with pytest.raises(FileNotFoundError), Feed(torch.device("cpu"), 2) as feed:
+        list(feed.clean(examples, np.arange(N), 4))
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("kind", ["memory", "workers"])
+def test_augmentation_is_drawn_by_seed_and_epoch(tables, kind):
     def pixels(seed, epoch):
         as_given = order(seed=seed, shuffle=False)  # an example's place is the same in every epoch
-        if storage == "memory":
+        if kind == "memory":
             loader = MemoryLoader(tables["memory"], as_given, padding=2, flip=True)
         else:
-            loader = FileLoader(tables["files"], as_given, size=8, area=[0.3, 1.0], flip=True)
+            loader = WorkerLoader(tables["workers"], as_given, size=8, area=[0.3, 1.0], flip=True)
         loader.set_epoch(epoch)
         return torch.cat([b["inputs"]["image"] for b in loader])
 
@@ -143,7 +180,7 @@ def test_memory_augments_by_place_in_the_epoch(tables):
 
 
 def test_a_mirrored_file_is_its_picture_mirrored(tables):
-    plain, flipped = (FileLoader(tables["files"], order(N, shuffle=False), size=8, flip=f) for f in (False, True))
+    plain, flipped = (WorkerLoader(tables["workers"], order(N, shuffle=False), size=8, flip=f) for f in (False, True))
     a, b = next(iter(plain))["inputs"]["image"], next(iter(flipped))["inputs"]["image"]
     mirrored = [torch.equal(y, x.flip(2)) for x, y in zip(a, b, strict=True)]
     assert all(m or torch.equal(x, y) for m, x, y in zip(mirrored, a, b, strict=True))

@@ -158,13 +158,13 @@ def test_a_row_without_bytes_is_named(folder, tmp_path, dataset):
         dataset(config, tmp_path / "work")
 
 
-@pytest.mark.parametrize("storage", ["memory", "files"])
-def test_an_indexed_file_gives_its_pictures_back(folder, tmp_path, dataset, storage):
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_indexed_file_gives_its_pictures_back(folder, tmp_path, dataset, kept):
     write(folder / "train.parquet", [0, 1, 1], images=[png(7), png(8), png(9)])
     reader = {"_target_": "dataprune.data.parquet.read"}
-    config = DataConfig("parquet", reader, str(folder), size=2, storage=storage)
-    examples = dataset(config, tmp_path / "work")["train"]
-    if storage == "memory":
+    config = DataConfig("parquet", reader, str(folder), size=2)
+    examples = dataset(config, tmp_path / "work", kept=kept)["train"]
+    if kept:
         assert examples.column("image")[:, 1, 1, 0].tolist() == [7, 8, 9]
     else:
         assert [examples.items[i] for i in (2, 0)] == [png(9), png(7)]

@@ -5,8 +5,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision import transforms
 
-from dataprune.data.pixels import centre, decode, random_box, size_of
+from dataprune.data.pixels import TooDeep, View, centre, check_readable, decode, eight_bit, random_box, size_of
 
 
 def encoded(picture, kind="PNG", **words):
@@ -128,3 +129,80 @@ def test_a_random_box_keeps_area_and_aspect_in_their_ranges():
 
 def test_where_no_box_fits_it_is_the_centred_square():
     assert random_box(1000, 10, [1, 1], np.random.default_rng(0)) == centre(1000, 10)
+
+
+# the test view
+
+
+@pytest.mark.parametrize(("width", "height"), [(9, 7), (7, 9), (8, 8), (31, 12)])
+def test_a_short_side_and_a_crop_are_torchvision_s(width, height):
+    """CCS and D2: Resize(256), CenterCrop(224); here a twentieth of it."""
+    there = picture(width, height)
+    twin = transforms.Compose([transforms.Resize(6), transforms.CenterCrop(5)])
+    got = decode(encoded(there), None, 5, view=View(6, 5))
+    np.testing.assert_array_equal(got, np.asarray(twin(there)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(9, 7), (20, 30)])
+def test_a_short_side_and_a_crop_of_the_same_are_dyn_unc_s(width, height):
+    there = picture(width, height)
+    twin = transforms.Compose([transforms.Resize(6), transforms.CenterCrop(6)])
+    np.testing.assert_array_equal(decode(encoded(there), None, 6, view=View(6, 6)), np.asarray(twin(there)))
+
+
+@pytest.mark.parametrize(("width", "height", "size"), [(40, 30, 32), (33, 47, 28), (16, 16, 16)])
+def test_a_share_is_the_middle_of_the_largest_square(width, height, size):
+    """DP4TL and data-transfer: 0.875 of the shorter side, rounded down, then resized."""
+    there = picture(width, height)
+    side = int(0.875 * min(width, height))
+    left, upper = (width - side) // 2, (height - side) // 2
+    twin = there.crop((left, upper, left + side, upper + side)).resize((size, size), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(decode(encoded(there), None, size, view=View(None, 0.875)), np.asarray(twin))
+
+
+def test_both_sides_may_be_given():
+    there = picture(9, 7)
+    twin = transforms.Compose([transforms.Resize((6, 8)), transforms.CenterCrop(4)])
+    np.testing.assert_array_equal(decode(encoded(there), None, 4, view=View((6, 8), 4)), np.asarray(twin(there)))
+
+
+def test_a_border_that_the_view_leaves_out_is_not_seen():
+    there = np.zeros((32, 32), np.uint8)
+    there[[0, -1], :] = there[:, [0, -1]] = 255
+    assert decode(there, None, 28)[0, 0, 0] > 0
+    assert not decode(there, None, 28, view=View(32, 28)).any()
+
+
+def test_a_picture_smaller_than_its_crop_is_refused():
+    with pytest.raises(ValueError, match="6 x 4 pixels are less than a crop of 5"):
+        decode(encoded(picture(6, 4)), None, 5, view=View(None, 5))
+
+
+# more than 8 bits
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_sixteen_bits_are_scaled_to_eight(kind, channels):
+    values = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
+    values[-1, -1] = 65535
+    pixels = decode(encoded(Image.fromarray(values), kind), channels, None)
+    assert pixels.shape == (8, 8, channels or 1)
+    np.testing.assert_array_equal(pixels[..., 0], np.rint(values / 257))
+    assert len(np.unique(pixels)) == 64, "no two of 64 levels become one"
+
+
+def test_the_order_of_their_bytes_does_not_matter():
+    values = np.array([[0, 1000], [30000, 65535]], np.uint16)
+    for order in ("<u2", ">u2"):
+        np.testing.assert_array_equal(
+            np.asarray(eight_bit(Image.fromarray(values.astype(order)))), [[0, 4], [117, 255]]
+        )
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_thirty_two_bits_are_refused(dtype):
+    there = encoded(Image.fromarray(np.full((4, 4), 70000, dtype)), "TIFF")
+    for look in (check_readable, lambda image: decode(image, None, None)):
+        with pytest.raises(TooDeep, match="32 bits a value"):
+            look(there)

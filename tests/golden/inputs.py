@@ -51,10 +51,13 @@ def pictures(root: Path, side: int, per_class: int, channels: int = 3, start: in
     return root
 
 
-def indexed(folder: Path, data: DataConfig) -> dict[str, Path]:
+def indexed(folder: Path, data: DataConfig, *, kept: bool = True) -> dict[str, Path]:
     """Index and decode a data set below `folder`; returns the inputs `examples` and `pixels` of the stages after."""
     inputs: dict[str, Path] = {}
-    for role, stage, config in (("examples", index, data.table), ("pixels", decode, decoding(data, "source"))):
+    for role, stage, config in (
+        ("examples", index, data.table),
+        ("pixels", decode, decoding(data, "source", kept=kept)),
+    ):
         work = folder / "work" / role
         work.mkdir(parents=True)
         stage.run(config, dict(inputs), work, RUN, "source")
@@ -62,11 +65,11 @@ def indexed(folder: Path, data: DataConfig) -> dict[str, Path]:
     return inputs
 
 
-def images(folder: Path, side: int = 8, per_class: int = 8, start: int = 0, **data: object) -> dict[str, Path]:
+def images(folder: Path, side: int = 8, per_class: int = 8, start: int = 0, *, kept: bool = True) -> dict[str, Path]:
     """Inputs `examples` and `pixels`: PNGs by formula, read by the folder reader."""
     root = pictures(folder / "pictures", side, per_class, start=start)
-    config = DataConfig("golden", {"_target_": "dataprune.data.folder.read"}, str(root), size=side, **data)
-    return indexed(folder, config)
+    config = DataConfig("golden", {"_target_": "dataprune.data.folder.read"}, str(root), size=side)
+    return indexed(folder, config, kept=kept)
 
 
 def arrays() -> Dataset:

@@ -80,7 +80,7 @@ def _parquet(folder: Path) -> Path:
 
 
 def of_decode(folder: Path) -> Found:
-    """PNGs as they are, grey and resized; arrays; a JPEG; means of both storages."""
+    """PNGs as they are, grey and resized; arrays; a JPEG; test views; means of what is kept and of what is not."""
     folder_reader, exact, near = {"_target_": "dataprune.data.folder.read"}, {}, {}
     png_root, jpg_root = pictures(folder / "pictures", 6, 2), folder / "jpegs"
     for split in ("train", "test"):
@@ -90,17 +90,19 @@ def of_decode(folder: Path) -> Found:
         "as_is": DataConfig("a", folder_reader, str(png_root)),
         "grey": DataConfig("a", folder_reader, str(png_root), channels=1),
         "resized": DataConfig("a", folder_reader, str(png_root), size=4),
-        "files": DataConfig("a", folder_reader, str(png_root), size=4, storage="files"),
+        "left": DataConfig("a", folder_reader, str(png_root), size=4),
+        "viewed": DataConfig("a", folder_reader, str(png_root), resize=5, crop=4),
+        "share": DataConfig("a", folder_reader, str(png_root), size=4, crop=0.875),
         "jpeg": DataConfig("a", folder_reader, str(jpg_root), size=8),
         "arrays": DataConfig("b", {"_target_": "tests.golden.inputs.arrays"}),
     }
     for name, data in sets.items():
-        inputs = indexed(folder / name, data)
+        inputs = indexed(folder / name, data, kept=name != "left")
         header = json.loads((inputs["pixels"] / "header.json").read_text())
-        exact |= {f"{name}.{key}": header[key] for key in ("storage", "input", "columns")}
+        exact |= {f"{name}.{key}": header[key] for key in ("kept", "input", "columns")}
         measured = 3 * LEVEL if name == "jpeg" else 1e-7  # exact counts of levels, eight digits pinned
         near |= {f"{name}.{key}": Near(np.array(header["codec"][key]), measured) for key in ("mean", "std")}
-        if header["storage"] == "files":
+        if not header["kept"]:
             continue
         for split in Examples.of(inputs, "train").splits:
             found = np.array(Examples.of(inputs, split).column("image"))
@@ -170,7 +172,7 @@ def _recorded(name: str, work: Path, exact: dict[str, Any], near: dict[str, Near
 
 def of_train(folder: Path, change: str = "") -> Found:
     """All of TRAININGS; with a `change`, only the one that it is about."""
-    there = {"weighted": images(folder / "memory"), "files": images(folder / "files", per_class=4, storage="files")}
+    there = {"weighted": images(folder / "memory"), "files": images(folder / "files", per_class=4, kept=False)}
     ids = [0, 1, 2, 4, 5, 7, 8, 9, 11, 13, 14, 15, 16, 18, 19, 20, 22, 23]
     extra = {
         "weighted": {"subset": subset(folder / "subset", ids, [1 + i % 3 for i in ids])},

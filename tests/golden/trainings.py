@@ -77,6 +77,7 @@ TRAININGS = {
         augment=AugmentConfig(flip=True, random_resized_crop=[0.3, 1.0]),
         resolution={"low": 6, "high": 8, "start": 0, "end": 1},
         adversarial=AdversarialConfig(0.05, 2),
+        loader="workers",
         seed=4,
     ),
 }

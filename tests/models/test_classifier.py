@@ -31,7 +31,7 @@ def examples(tmp_path):
     """Twenty random grey pictures of three classes, as index and decode leave them (here together)."""
     rng = np.random.default_rng(0)
     (tmp_path / "train").mkdir()
-    (tmp_path / "header.json").write_text(json.dumps({"storage": "memory", "codec": CODEC}))
+    (tmp_path / "header.json").write_text(json.dumps({"kept": True, "codec": CODEC}))
     np.save(tmp_path / "train" / "image.npy", rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
     np.save(tmp_path / "train" / "labels.npy", rng.integers(0, CLASSES, N))
     return Examples(tmp_path, "train", tmp_path)
