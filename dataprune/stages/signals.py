@@ -28,9 +28,9 @@ CONFIG = SignalsConfig
 PASSES = {"forward": FORWARD, "gradient": GRADIENT, None: UNKNOWN}
 
 
-def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, machine: RunConfig, label: str) -> dict[str, Any]:
     """Write the arrays row by row; returns the shape of each, and the images and FLOPs of the pass."""
-    examples, device = Examples.of(inputs, config.split), device_of(run)
+    examples, device = Examples.of(inputs, config.split), device_of(machine)
     network = load_network(inputs["model"], config.epoch)
     check_input(network, examples)
     memory_format = layout(network, device)
@@ -38,7 +38,7 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConf
     signals = [_Signal(name, config.functions.get(name), network, len(examples), work) for name in config.arrays]
     tally = Tally()
     passes = [] if not signals else sorted({PASSES[signal.array.passes] for signal in signals})
-    loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, run)
+    loader = clean_loader(examples, np.arange(len(examples)), config.batch_size, machine)
     for batch in track(loader, label, loader.order.steps):
         given = Batch(network=network, inputs=laid_out(batch["inputs"], memory_format), labels=batch["y"])
         ids = batch["id"].numpy(force=True)
