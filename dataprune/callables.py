@@ -23,8 +23,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from dataprune.code_text import absolute, imported, parsed, stripped
 from dataprune.errors import ConfigError
-from dataprune.source import imported, parsed, stripped
 
 
 @dataclass(frozen=True)
@@ -101,25 +101,21 @@ def check_exists(spec: dict[str, Any], key: str) -> Parameters:
 
 def _spec(module: str) -> ModuleSpec | None:
     """Where a module would be imported from, found without importing its parents; None = nowhere."""
-    search: list[str] | None = None
-    spec, name = None, ""
     if not all(module.split(".")):
         return None
-    for part in module.split("."):
-        if spec is not None and search is None:  # finders would look for a part of a plain module on sys.path
-            return None
-        name = f"{name}.{part}" if name else part
-        try:
-            found = (finder.find_spec(name, search) for finder in sys.meta_path)
-            spec = next((one for one in found if one is not None), None)
-        except KeyError:  # a folder without __init__.py in another one that is not imported
-            spec = ModuleSpec(name, None, is_package=True)
-            places = [Path(place) / part for place in search or []]
-            spec.submodule_search_locations = [str(place) for place in places if place.is_dir()]
-        if spec is None:
-            return None
-        search = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
-    return spec
+    parent, _, name = module.rpartition(".")
+    above = _spec(parent) if parent else None
+    search = above.submodule_search_locations if above else None
+    if parent and search is None:  # finders would look for a part of a plain module on sys.path
+        return None
+    try:
+        found = (finder.find_spec(module, search) for finder in sys.meta_path)
+        return next((spec for spec in found if spec is not None), None)
+    except KeyError:  # a folder without __init__.py in another one that is not imported
+        spec = ModuleSpec(module, None, is_package=True)
+        places = [Path(place) / name for place in search or []]
+        spec.submodule_search_locations = [str(place) for place in places if place.is_dir()]
+        return spec
 
 
 @cache
@@ -149,18 +145,20 @@ def _names_of(path: Path) -> dict[str, ast.stmt]:
 def _in_source(module: str, name: str, depth: int = 0) -> Parameters | None:
     path = _file_of(module)
     node = _names_of(path).get(name) if path and depth < 8 else None
-    if isinstance(node, ast.FunctionDef) and not node.decorator_list:
-        return _of_arguments(node.args, skip=0)
-    if isinstance(node, ast.ClassDef) and not node.decorator_list:
-        init = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-        return _of_arguments(init[-1].args, skip=1) if init else None
-    if isinstance(node, ast.ImportFrom):
-        parts = module.split(".") if path and path.name == "__init__.py" else module.split(".")[:-1]
-        home = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
-        origin = ".".join(filter(None, [home, node.module]))
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return None if node.decorator_list else _of_definition(node)
+    if path and isinstance(node, ast.ImportFrom):
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         original = next(a.name for a in node.names if (a.asname or a.name) == name)
-        return _in_source(origin, original, depth + 1)
+        return _in_source(absolute("." * node.level + (node.module or ""), package), original, depth + 1)
     return None
+
+
+def _of_definition(node: ast.FunctionDef | ast.ClassDef) -> Parameters | None:
+    if isinstance(node, ast.FunctionDef):
+        return _of_arguments(node.args, skip=0)
+    init = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    return _of_arguments(init[-1].args, skip=1) if init else None
 
 
 def _of_arguments(args: ast.arguments, skip: int) -> Parameters:
@@ -251,29 +249,33 @@ _first_seen = cache(_seen)
 
 
 def _closure(target: str, ours: bool, seen: Callable[[str, str], tuple[str, list[str]]]) -> str | None:
-    module = module_of(target)
-    if not ours and is_ours(module):
-        return None
     code: dict[str, str] = {}
-    queue = [module]
+    queue = [module_of(target)]
     while queue:
         name = queue.pop()
-        if name in code or (not ours and is_ours(name)):
+        file = None if name in code else _code_file(name, ours)
+        if file is None:
             continue
-        spec = _spec(name)
-        if spec is None or spec.origin is None or spec.origin in ("built-in", "frozen"):
+        if not file.endswith(".py"):  # a compiled module
+            code[name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
             continue
-        if not is_ours(name) and _is_library(spec.origin):  # ours counts where it is installed, too
-            continue
-        if not spec.origin.endswith(".py"):  # a compiled module
-            code[name] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-            continue
-        package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        code[name], further = seen(spec.origin, package)
+        package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
+        code[name], further = seen(file, package)
         queue += further
         if not is_ours(name):  # importing a module runs those of its parents; ours define nothing but names
             queue += _parents(name)
     return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()[:16] if code else None
+
+
+def _code_file(module: str, ours: bool) -> str | None:
+    """The file whose content is the code of a module; None for no module, Python's own, libraries, and (unless `ours`)
+    this package."""
+    spec = _spec(module)
+    if spec is None or spec.origin is None or spec.origin in ("built-in", "frozen"):
+        return None
+    if is_ours(module):  # which counts where it is installed, too
+        return spec.origin if ours else None
+    return None if _is_library(spec.origin) else spec.origin
 
 
 def module_of(target: str) -> str:

@@ -21,7 +21,7 @@ from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
 
 # what a network's function may ask of the data; that they have it is known when they are decoded
-FACTS = frozenset({"in_channels", "vocabulary", "length"})
+FACTS = frozenset({"in_channels", "vocabulary", "length", "padding", "types"})
 
 
 def check_functions(cfg: Config) -> None:
@@ -296,6 +296,8 @@ def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None
                 expected = f"nothing there: it is about images, and these are {input['kind']}"
                 raise ConfigError(f"{role}.{name}", value, expected)
         return
+    if recipe.buckets:
+        raise ConfigError(f"{role}.buckets", recipe.buckets, "0: it is about texts, and images are of one size")
     side = min(input["height"], input["width"])
     if in_memory and augment.random_resized_crop is not None:
         key = f"{role}.augment.random_resized_crop"

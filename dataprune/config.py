@@ -53,6 +53,8 @@ class DecodeConfig:
     VERSION: ClassVar[int] = 2
     codec: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; a data.codecs.Codec
     storage: str = "memory"
+    # constants of the codec that say where something lies; of these `codec` has the content
+    places: dict[str, Any] = field(default_factory=dict, metadata={"place": True})
 
 
 @dataclass
@@ -120,6 +122,7 @@ class TrainConfig:
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
+    buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode

@@ -96,12 +96,12 @@ def _rows(store: Path, where: Sequence[str]) -> list[dict[str, Any]]:
     """The rows about scores of examples that have these values."""
     if not store.is_dir():
         raise ConfigError("--store", str(store), "a folder; a run makes one where it is started (run.store)")
-    for text in where:
-        if "=" not in text:
-            raise ConfigError("--where", text, "key=value, such as source=glyphs")
-    pairs = [text.split("=", 1) for text in where]
     rows = Store(store, verify=False).rows()
-    rows = [row for row in rows if all(str(row.get(key)) == value for key, value in pairs)]
+    for text in where:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError("--where", text, "key=value, such as source=glyphs")
+        rows = [row for row in rows if str(row.get(key)) == value]
     rows = [row for row in rows if row["level"] == "example" and set(ROLES) & row["keys"].keys()]
     if not rows:
         found = f"no row with scores of examples in {str(store)!r}" + (f" where {', '.join(where)}" if where else "")

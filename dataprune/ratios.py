@@ -22,7 +22,7 @@ def table(pairs: Any, key: str) -> dict[float, float]:
     entries = list(pairs.items()) if isinstance(pairs, Mapping) else list(pairs or [])
     found: dict[float, float] = {}
     for entry in entries:
-        if not (isinstance(entry, Sequence) and len(entry) == 2 and all(_is_number(part) for part in entry)):
+        if not _is_pair(entry):
             raise ConfigError(key, pairs, "pairs of a prune_ratio and a fraction: [[0.8, 0.2], [0.9, 0.3]]")
         ratio, fraction = as_typed(entry[0]), as_typed(entry[1])
         if not (0 <= ratio < 1 and 0 <= fraction <= 0.99) or ratio in found:
@@ -66,6 +66,10 @@ def fraction_at(fraction: float, pairs: Any, ratio: float, key: str, instead: st
     low, high = ends
     share = 0.0 if low == high else (as_typed(ratio) - low) / (high - low)
     return as_typed(entries[low] + share * (entries[high] - entries[low]))
+
+
+def _is_pair(entry: Any) -> bool:
+    return isinstance(entry, Sequence) and len(entry) == 2 and all(map(_is_number, entry))
 
 
 def _is_number(value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dataprune.callables import dotted_paths, is_ours
 from dataprune.config import Config, DataConfig
-from dataprune.data.codecs import decoding
+from dataprune.data.codecs import decoding, placed
 from dataprune.data.content import stamp
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError
@@ -72,7 +72,11 @@ class Stages:
             self.stamps[seen] = stamp(config.table, role)
         table = self("index", config.table, role, files=self.stamps[seen])
         kind, _, name = role.partition(".")
-        pixels = self("decode", decoding(config, role), f"{kind}_pixels" + (f".{name}" if name else ""), examples=table)
+        try:
+            decode = placed(decoding(config, role))
+        except ConfigError as error:
+            raise error if error.key.startswith(role) else error.under(role) from None
+        pixels = self("decode", decode, f"{kind}_pixels" + (f".{name}" if name else ""), examples=table)
         return Data(table, pixels)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from dataprune import callables
 from dataprune.callables import check_target, code_of, dotted_paths, read_code
+from dataprune.code_text import stripped
 from dataprune.errors import ConfigError
-from dataprune.source import stripped
 from tests.conftest import ROOT
 
 

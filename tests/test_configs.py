@@ -11,7 +11,7 @@ from dataprune.checks import check_functions
 from dataprune.config_checks import typed
 
 CONF = entry.here("conf")
-NEEDS_PATH = {"parquet", "folder"}  # readers
+NEEDS_PATH = {"parquet", "folder", "text_files"}  # readers
 FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet"}
 
 
@@ -37,6 +37,8 @@ def paths_of(cfg, tmp_path):
     """Overrides that name existing files wherever the config wants some."""
     data = {g: cfg[g].reader._target_.split(".")[-2] for g in ("source", "target") if cfg[g]}
     paths = [f"{g}.path={tmp_path / 'data'}" for g, reader in data.items() if reader in NEEDS_PATH]
+    # its content is looked at when a job runs, not before
+    paths += [f"{g}.codec.tokenizer=words.json" for g, reader in data.items() if reader == "text_files"]
     if cfg.method.name in FROM_FILES:
         paths.append(f"method.path={tmp_path / 'data' / 'train.parquet'}")
     return paths

@@ -19,6 +19,8 @@ from dataprune.stages import train
 from tests.golden.inputs import CNN
 
 N, CLASSES = 46, 3
+CODEC = {"_target_": "dataprune.data.images.Images", "mean": [0.5], "std": [0.25]}
+INPUT = {"kind": "image", "channels": 1, "height": 8, "width": 8}
 DYNAMIC = "dataprune.dynamic."
 SAMPLERS = {
     "RS2": {"ratio": 0.4},
@@ -41,10 +43,11 @@ def inputs(tmp_path):
         (folder / split).mkdir(parents=True)
         labels = rng.integers(0, CLASSES, N)
         images = rng.integers(0, 100, (N, 8, 8, 1)) + 50 * labels[:, None, None, None]
-        np.save(folder / split / "images.npy", images.astype(np.uint8))
+        np.save(folder / split / "image.npy", images.astype(np.uint8))
         np.save(folder / split / "labels.npy", labels)
     sizes = {split: {"n": N, "shape": [8, 8, 1]} for split in ("train", "test")}
-    facts = {"mean": [0.5], "std": [0.25], "storage": "memory", "channels": 1, "splits": sizes, "size": None}
+    facts = {"storage": "memory", "codec": CODEC, "input": INPUT, "columns": {"image": {"shape": [8, 8, 1]}}}
+    facts["splits"] = sizes
     (folder / "header.json").write_text(json.dumps(facts | {"fingerprints": {"train": "a", "test": "b"}}))
     (folder / "classes.json").write_text(json.dumps(["a", "b", "c"]))
     return {"examples": folder, "pixels": folder}

@@ -140,11 +140,7 @@ def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tu
     The method's own cut happens where its scores are there: in --cut-scores, or in the scores where it cuts by what it
     ranks by. What is cut, or is not though the method would, is printed.
     """
-    own, by = method.cut, "cut"
-    fraction = args.cut or 0.0
-    if own is not None and args.cut is None:
-        key, instead = "cut.by_prune_ratio", "--cut FRACTION says it for this one"
-        fraction = fraction_at(own.fraction, own.by_prune_ratio, args.prune_ratio, key, instead)
+    own, fraction, by = method.cut, _fraction(method, args), "cut"
     if args.cut is None and own is None and by in arrays:
         raise ConfigError("--cut-scores", args.cut_scores, f"--cut FRACTION beside it: {method.name} has no cut")
     if fraction and method.level == "class":
@@ -161,6 +157,15 @@ def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tu
     if fraction:
         print(f"cut: the hardest {fraction:.0%}, those of the highest scores, are left out before (--cut 0: none)")
     return fraction, by
+
+
+def _fraction(method: MethodConfig, args: argparse.Namespace) -> float:
+    """What --cut says, or the method at this prune ratio."""
+    own = method.cut
+    if args.cut is not None or own is None:
+        return args.cut or 0.0
+    key, instead = "cut.by_prune_ratio", "--cut FRACTION says it for this one"
+    return fraction_at(own.fraction, own.by_prune_ratio, args.prune_ratio, key, instead)
 
 
 def selector_arrays(plan: Plan, arrays: Arrays, labels: np.ndarray) -> list[Arrays]:

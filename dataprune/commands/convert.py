@@ -101,11 +101,7 @@ def run_import(words: list[str]) -> None:
 
 def _imported(args: argparse.Namespace, form: str, known: Known, made_for: str) -> Subset:
     if form == "ids":
-        if known.n is None and args.n is None:
-            raise ConfigError("--n", None, "the number of examples of the whole data set (or --index, --list, --names)")
-        if None not in (known.n, args.n) and known.n != args.n:
-            raise ConfigError("--n", args.n, f"{known.n}, as the data set has")
-        return subsets.read_ids(args.file, known.n or args.n, made_for, allow_pickle=args.allow_pickle)
+        return subsets.read_ids(args.file, _number(known, args.n), made_for, allow_pickle=args.allow_pickle)
     if form == "file-list" and args.list:
         with open(args.list, "rb") as lines:
             return subsets.read_file_list(args.file, lines, made_for)
@@ -114,6 +110,16 @@ def _imported(args: argparse.Namespace, form: str, known: Known, made_for: str) 
     if form == "uids":
         return subsets.read_uids(args.file, _uids(known), made_for)
     raise ConfigError("--as", form, "ids, file-list or uids; names and tables are for other programs")
+
+
+def _number(known: Known, asked: int | None) -> int:
+    """The number of examples of the whole data set, by --n or by what is known of it."""
+    number = known.n if asked is None else asked
+    if number is None:
+        raise ConfigError("--n", None, "the number of examples of the whole data set (or --index, --list, --names)")
+    if known.n not in (None, number):
+        raise ConfigError("--n", asked, f"{known.n}, as the data set has")
+    return number
 
 
 def _form(asked: str | None, path: str) -> str:

@@ -5,6 +5,7 @@ processes get a copy of. The one of images is `dataprune.data.images.Images`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ Columns = dict[str, np.ndarray]  # of one example, by name
 Inputs = dict[str, "torch.Tensor"]  # of a batch, by name: what a network is called with
 # fields of DataConfig that are handed to a codec which takes them
 HANDED = ("size", "channels", "mean", "std")
-SIZES = {"height", "width", "length"}  # facts of an input in which two data sets may differ for one network
+SIZES = {"height", "width"}  # facts of an input in which two data sets may differ for one network
 
 
 class Codec:
@@ -54,6 +55,15 @@ class Codec:
         """Return the constants that only the train split tells, from its columns; those that are given are not asked
         of it."""
         return {}
+
+    def contents(self) -> dict[str, str]:
+        """Return a hash of what lies behind each constant that is a place (a path, a name in a cache): it is that which
+        counts, wherever it lies."""
+        return {}
+
+    def remark(self) -> str | None:
+        """Return what the log should say of the examples that were decoded since the last remark."""
+        return None
 
     def stack(self, examples: Sequence[Columns]) -> Inputs:
         """Return a batch as it travels from a worker process; `finish` makes its inputs of it."""
@@ -89,6 +99,13 @@ def decoding(data: DataConfig, key: str) -> DecodeConfig:
     return DecodeConfig(spec, data.storage)
 
 
+def placed(config: DecodeConfig) -> DecodeConfig:
+    """Return the config with the constants of the codec that are places apart, and hashes of their content instead."""
+    contents = codec_of(config.codec).contents()
+    places = {name: config.codec[name] for name in contents}
+    return replace(config, codec=config.codec | contents, places=places)
+
+
 def codec_of(spec: Mapping[str, Any]) -> Codec:
     """Return the codec that a spec (`_target_` and constants) describes."""
     return get_method(spec["_target_"])(**{name: value for name, value in spec.items() if name != "_target_"})
@@ -96,5 +113,4 @@ def codec_of(spec: Mapping[str, Any]) -> Codec:
 
 def disagreement(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """Return the first fact in which two inputs differ so that no network takes both; None = one may take both."""
-    names = sorted((one.keys() | other.keys()) - SIZES)
-    return next((name for name in names if one.get(name) != other.get(name)), None)
+    return next((name for name in [*one, *other] if name not in SIZES and one.get(name) != other.get(name)), None)

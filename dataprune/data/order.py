@@ -34,7 +34,8 @@ class Order:
     """The order of training (shuffled) or of a clean pass (as given).
 
     ids: examples to use. chosen: gives an epoch's ids among these and their weights instead (a sampler that chooses
-    anew each epoch); the same whenever it is asked in that epoch, and at most as many as `ids`.
+    anew each epoch); the same whenever it is asked in that epoch, and at most as many as `ids`. lengths, int (n,) by
+    id: with it batches hold examples of like length (`alike`), out of `pool` batches each.
     """
 
     ids: np.ndarray
@@ -44,6 +45,8 @@ class Order:
     rank: int = 0
     world: int = 1
     chosen: Callable[[int], Epoch] | None = None
+    lengths: np.ndarray | None = None
+    pool: int = 50
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
@@ -61,9 +64,19 @@ class Order:
 
     def epoch(self, epoch: int) -> Epoch:
         """The ids of one epoch in order, and their weights."""
+        if not self.shuffle and self.chosen is None:
+            return self.ids, None
+        ids, weights = self._drawn(epoch)
+        if self.lengths is None:
+            return ids, weights
+        rng = stream(self.seed, "order", epoch, self.pool)
+        places = alike(self.lengths[ids], self.batch_size, self.pool, rng)
+        return ids[places], None if weights is None else weights[places]
+
+    def _drawn(self, epoch: int) -> Epoch:
         if self.chosen is not None:
             return self.chosen(epoch)
-        return stream(self.seed, "order", epoch).permutation(self.ids) if self.shuffle else self.ids, None
+        return stream(self.seed, "order", epoch).permutation(self.ids), None
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """This process's share of each step of an epoch. All shares of a step have the same size."""
@@ -79,3 +92,18 @@ class Order:
             # a shorter epoch passes through the schedule as a whole one does
             at = epoch * self.steps + (step if steps == self.steps else step * self.steps / steps)
             yield Batch(order[mine], mine, real, len(places), at, None if weights is None else weights[mine])
+
+
+def alike(lengths: np.ndarray, batch_size: int, pool: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the places of shuffled examples, int64 (k,), in an order whose batches hold examples of like length, so
+    that little of them is padding.
+
+    Of every `pool` batches in a row the examples are sorted by length, then `rng` shuffles the batches. lengths: int
+    (k,), of the examples in their order. The last batch stays the last if it is smaller.
+    """
+    size = pool * batch_size
+    parts = [np.arange(start, min(start + size, len(lengths))) for start in range(0, len(lengths), size)]
+    in_order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
+    full = len(lengths) // batch_size
+    batches = in_order[: full * batch_size].reshape(full, batch_size)
+    return np.concatenate([batches[rng.permutation(full)].ravel(), in_order[full * batch_size :]])

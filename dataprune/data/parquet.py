@@ -32,7 +32,7 @@ def read(path: str, image: str = "image", label: str = "label") -> Dataset:
             there = ", ".join(p.name for p in sorted(folder.glob("*"))[:5]) or "nothing"
             raise ConfigError("path", path, f"a folder with {split}*.parquet inside; it has {there}")
     splits = {split: _split(parts, image, label) for split, parts in files.items() if parts}
-    classes = _class_names(pq.read_schema(files["train"][0]), label)
+    classes = class_names(pq.read_schema(files["train"][0]), label)
     if any(len(split.labels) == 0 for split in splits.values()):
         raise ConfigError("path", path, "a row at least in the files of each split")
     if classes is None:
@@ -42,7 +42,7 @@ def read(path: str, image: str = "image", label: str = "label") -> Dataset:
 
 def _split(files: list[Path], image: str, label: str) -> Split:
     for file in files:
-        there = _schema(file).names
+        there = schema_of(file).names
         for column in (image, label):
             if column not in there:
                 raise ConfigError("path", str(file), f"a column {column!r}; it has {', '.join(there)}")
@@ -55,7 +55,8 @@ def _split(files: list[Path], image: str, label: str) -> Split:
     return Split(_Column(files, image), labels.astype(np.int64), _names(files, image))
 
 
-def _schema(file: Path) -> pa.Schema:
+def schema_of(file: Path) -> pa.Schema:
+    """Return the schema of a Parquet file, or raise a ConfigError that says why it has none."""
     try:
         return pq.read_schema(file)
     except pa.ArrowInvalid as error:
@@ -103,7 +104,8 @@ def _names(files: list[Path], column: str) -> list[str]:
     return names
 
 
-def _class_names(schema: pa.Schema, label: str) -> list[str] | None:
+def class_names(schema: pa.Schema, label: str) -> list[str] | None:
+    """Return the class names that a file's metadata lists for the column `label`; None = it lists none."""
     metadata = schema.metadata or {}
     if b"class_names" in metadata:
         return metadata[b"class_names"].decode().split(",")

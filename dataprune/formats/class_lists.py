@@ -25,11 +25,12 @@ def listed(path: str | Path, class_names: Sequence[str]) -> np.ndarray:
     ids = {name: i for i, name in enumerate(class_names)}
     words = [line.strip() for line in file.read_text().splitlines() if line.strip()]
     # a name comes before an id: the classes of digits are called 0 to 9
-    unknown = [w for w in words if w not in ids and not (w.isdigit() and int(w) < n)]
+    ids |= {word: int(word) for word in words if word not in ids and word.isdigit() and int(word) < n}
+    unknown = [word for word in words if word not in ids]
     if unknown or not words:
         found = f"{len(unknown)} unknown classes, such as {', '.join(unknown[:5])}" if unknown else "an empty list"
         raise ConfigError("path", Shown(f"{str(path)!r} with {found}"), f"names such as {class_names[0]}, or ids")
-    return _marked(np.array([ids[w] if w in ids else int(w) for w in words]), n)
+    return _marked(np.array([ids[word] for word in words]), n)
 
 
 def below(path: str | Path, class_names: Sequence[str], *, synsets: Sequence[str]) -> np.ndarray:
@@ -38,12 +39,7 @@ def below(path: str | Path, class_names: Sequence[str], *, synsets: Sequence[str
     path: lines `parent child` of synset ids, as ImageNet's wordnet.is_a.txt; class_names must be such ids. Animals:
     n00015388, birds: n01503061, vehicles: n04524313, food: n00021265.
     """
-    children: dict[str, list[str]] = {}
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
-        words = line.split()
-        if len(words) != 2:
-            raise ConfigError("path", Shown(f"{str(path)!r} with {line!r} in line {number}"), "parent child")
-        children.setdefault(words[0], []).append(words[1])
+    children = _children(Path(path))
     known = children.keys() | {child for some in children.values() for child in some}
     unknown = [s for s in synsets if s not in known]
     if unknown or not synsets:
@@ -57,6 +53,17 @@ def below(path: str | Path, class_names: Sequence[str], *, synsets: Sequence[str
     if not marked.any():
         raise ConfigError("synsets", list(synsets), f"synsets above the source's classes ({class_names[0]} ...)")
     return marked
+
+
+def _children(file: Path) -> dict[str, list[str]]:
+    """Synset -> those right below it, from lines `parent child`."""
+    children: dict[str, list[str]] = {}
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        words = line.split()
+        if len(words) != 2:
+            raise ConfigError("path", Shown(f"{str(file)!r} with {line!r} in line {number}"), "parent child")
+        children.setdefault(words[0], []).append(words[1])
+    return children
 
 
 def _marked(ids: np.ndarray, n: int) -> np.ndarray:

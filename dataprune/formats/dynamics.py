@@ -71,20 +71,29 @@ def look(path: str | Path) -> Found:
     """Which of the layouts lies at `path`, how many epochs, and which quantities it has."""
     root = Path(path)
     if root.is_file():
-        if root.suffix == ".npy":
-            array = _array(root)
-            if array.ndim not in (2, 3):
-                raise _wrong(root, f"an array of shape {array.shape}", "(epochs, n) or (epochs, n, classes)")
-            return Found(root, "array", (root,), EVERYTHING if array.ndim == 3 else ("p_true",), len(array))
-        return Found(root, "batches", (root,), EVERYTHING, None)
+        return _look_at_array(root) if root.suffix == ".npy" else Found(root, "batches", (root,), EVERYTHING, None)
     if not root.is_dir():
         raise ConfigError(KEY, str(path), f"an existing folder or file (looked in {Path.cwd()})")
-    if (root / "dynamics.json").exists():
-        there = tuple(name for name in EVERYTHING if (root / f"{name}.npy").exists())
-        if "p_true" not in there:
-            raise _wrong(root, "no p_true.npy", "what dataprune's Recorder writes")
-        files = (root / "dynamics.json", *(root / f"{name}.npy" for name in there))
-        return Found(root, "recorder", files, there, _epochs_done(root))
+    return _look_at_recorder(root) if (root / "dynamics.json").exists() else _look_at_epochs(root)
+
+
+def _look_at_array(file: Path) -> Found:
+    array = _array(file)
+    if array.ndim not in (2, 3):
+        raise _wrong(file, f"an array of shape {array.shape}", "(epochs, n) or (epochs, n, classes)")
+    return Found(file, "array", (file,), EVERYTHING if array.ndim == 3 else ("p_true",), len(array))
+
+
+def _look_at_recorder(root: Path) -> Found:
+    there = tuple(name for name in EVERYTHING if (root / f"{name}.npy").exists())
+    if "p_true" not in there:
+        raise _wrong(root, "no p_true.npy", "what dataprune's Recorder writes")
+    files = (root / "dynamics.json", *(root / f"{name}.npy" for name in there))
+    return Found(root, "recorder", files, there, _epochs_done(root))
+
+
+def _look_at_epochs(root: Path) -> Found:
+    """Which of FOLDERS a folder with a file an epoch is: the first whose files it has."""
     names = sorted(entry.name for entry in root.iterdir())
     for layout, pattern in FOLDERS.items():
         if matching := [root / name for name in names if re.fullmatch(pattern, name)]:
@@ -173,15 +182,16 @@ def _epochs_done(folder: Path) -> int:
 def _numbered(root: Path, files: Sequence[Path]) -> tuple[Path, ...]:
     """The files in the order of the one number in which their names differ; 9 comes before 10."""
     numbers = [tuple(map(int, re.findall(r"\d+", file.stem))) for file in files]
-    if len({len(found) for found in numbers}) != 1 or not numbers[0]:
-        raise _wrong(root, f"files such as {files[0].name} and {files[-1].name}", "names with the number of the epoch")
-    differing = [at for at in range(len(numbers[0])) if len({found[at] for found in numbers}) > 1]
+    such = f"files such as {files[0].name} and {files[-1].name}"
+    if len(set(map(len, numbers))) != 1 or not numbers[0]:
+        raise _wrong(root, such, "names with the number of the epoch")
+    columns = list(zip(*numbers, strict=True))  # the first number of all names, the second of all names, ...
+    differing = [column for column in columns if len(set(column)) > 1]
     if len(differing) > 1:
-        raise _wrong(root, f"files such as {files[0].name} and {files[-1].name}", "names that differ in one number")
-    at = differing[0] if differing else -1
-    order = sorted(range(len(files)), key=lambda i: numbers[i][at])
-    _consecutive(root, [numbers[i][at] for i in order])
-    return tuple(files[i] for i in order)
+        raise _wrong(root, such, "names that differ in one number")
+    counted, ordered = zip(*sorted(zip((differing or columns)[-1], files, strict=True)), strict=True)
+    _consecutive(root, list(counted))
+    return ordered
 
 
 def _check_indices(files: Sequence[Path]) -> None:
@@ -253,14 +263,22 @@ def _batches(file: Path) -> dict[int, list[dict[str, Any]]]:
         raise _wrong(file, f"a {type(found).__name__} inside", "a list of batches: epoch, idx, output")
     by_epoch: dict[int, list[dict[str, Any]]] = {}
     for at, item in enumerate(found):
-        if not isinstance(item, dict) or not {"epoch", "idx", "output"} <= item.keys():
-            there = ", ".join(map(str, item)) if isinstance(item, dict) else type(item).__name__
-            raise _wrong(file, f"{there} in batch {at}", "epoch, idx and output")
-        ids, values = np.asarray(item["idx"]), np.asarray(item["output"])
-        if ids.ndim != 1 or values.ndim != 2 or len(ids) != len(values):
-            raise _wrong(file, f"idx {ids.shape} and output {values.shape} in batch {at}", "(b,) and (b, classes)")
-        by_epoch.setdefault(int(item["epoch"]), []).append({"idx": ids, "output": values})
+        by_epoch.setdefault(_epoch_of(file, at, item), []).append(_batch(file, at, item))
     return by_epoch
+
+
+def _epoch_of(file: Path, at: int, item: Any) -> int:
+    if not isinstance(item, dict) or not {"epoch", "idx", "output"} <= item.keys():
+        there = ", ".join(map(str, item)) if isinstance(item, dict) else type(item).__name__
+        raise _wrong(file, f"{there} in batch {at}", "epoch, idx and output")
+    return int(item["epoch"])
+
+
+def _batch(file: Path, at: int, item: dict[str, Any]) -> dict[str, np.ndarray]:
+    ids, values = np.asarray(item["idx"]), np.asarray(item["output"])
+    if ids.ndim != 1 or values.ndim != 2 or len(ids) != len(values):
+        raise _wrong(file, f"idx {ids.shape} and output {values.shape} in batch {at}", "(b,) and (b, classes)")
+    return {"idx": ids, "output": values}
 
 
 def _joined(file: Path, items: list[dict[str, Any]]) -> Epoch:

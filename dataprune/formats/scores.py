@@ -19,6 +19,7 @@ from dataprune.errors import ConfigError, Shown, first, first_line, shaped
 from dataprune.formats.pickles import load
 
 TEXT = (".csv", ".tsv", ".txt")
+A_TABLE = "a line of headers, or two columns: id or name, score"
 TARGETS = "targets"  # the labels beside the scores in the files of CCS and D2
 NO_SCORES = (TARGETS, "label", "labels", "class")
 
@@ -122,36 +123,45 @@ def _columns(found: Mapping[Any, Any], name_column: str) -> Table:
     """The one-dimensional entries of a dictionary; one of numbers is a table of names and scores."""
     if found and all(isinstance(value, int | float) for value in found.values()):
         return {name_column: np.array([str(name) for name in found]), "score": np.array(list(found.values()))}
-    columns = {}
-    for name, values in found.items():
-        if isinstance(values, list):
-            values = np.array(values) if all(isinstance(value, int | float | str) for value in values) else None
-        if isinstance(values, np.ndarray) and values.ndim == 1:
-            columns[str(name)] = values
-    return columns
+    arrays = {str(name): _as_array(values) for name, values in found.items()}
+    return {name: values for name, values in arrays.items() if values is not None and values.ndim == 1}
+
+
+def _as_array(values: Any) -> np.ndarray | None:
+    """An array, or a list of numbers or texts as one; None for anything else."""
+    if isinstance(values, list) and all(isinstance(value, int | float | str) for value in values):
+        return np.array(values)
+    return values if isinstance(values, np.ndarray) else None
 
 
 def _read_text(file: Path, id_column: str, name_column: str) -> Table:
-    """Columns of a text table; its separator and whether it has headers are seen in its first line."""
+    """Columns of a text table; whether it has headers is seen in its first line."""
+    rows = _words(file)
+    if not any(_is_number(word) for word in rows[0]):
+        header = [word.strip() for word in rows.pop(0)]
+    elif len(rows[0]) == 2:
+        header = [id_column if all(row[0].isdecimal() for row in rows) else name_column, "score"]
+    else:
+        raise ConfigError("path", Shown(f"{str(file)!r} that begins with {','.join(rows[0])[:60]!r}"), A_TABLE)
+    columns = [np.array(words, object) for words in zip(*rows, strict=True)] or [np.empty(0)] * len(header)
+    named = dict(zip(header, columns, strict=True))
+    return {name: words if name == name_column else _numbers(words) for name, words in named.items()}
+
+
+def _words(file: Path) -> list[list[str]]:
+    """The words of every line, equally many; what stands between them is seen in the first line."""
     with open(file, newline="") as text:
         top = text.readline().strip()
         text.seek(0)
         mark = next((mark for mark in ",\t;" if mark in top), None)
         lines = map(str.split, text) if mark is None else csv.reader(text, delimiter=mark, skipinitialspace=True)
         rows = [row for row in lines if row]
-    bare = bool(rows) and any(_is_number(word) for word in rows[0])
-    if not rows or (bare and len(rows[0]) != 2):
-        expected = "a line of headers, or two columns: id or name, score"
-        raise ConfigError("path", Shown(f"{str(file)!r} that begins with {top[:60]!r}"), expected)
+    if not rows:
+        raise ConfigError("path", Shown(f"{str(file)!r} without a line"), A_TABLE)
     if wrong := [i for i, row in enumerate(rows) if len(row) != len(rows[0])]:
         found = Shown(f"{str(file)!r} with {len(rows[wrong[0]])} columns in row {wrong[0]}")
         raise ConfigError("path", found, f"{len(rows[0])} columns, as in the first row")
-    header = rows[0] if not bare else ["", "score"]
-    columns = [np.array(words, object) for words in zip(*rows[not bare :], strict=True)] or [np.empty(0)] * len(header)
-    if bare:
-        header[0] = id_column if all(word.isdecimal() for word in columns[0]) else name_column
-    named = dict(zip(map(str.strip, header), columns, strict=True))
-    return {name: words if name == name_column else _numbers(words) for name, words in named.items()}
+    return rows
 
 
 def _is_number(word: str) -> bool:

@@ -18,7 +18,8 @@ from dataprune.errors import ConfigError
 
 FEATURES = "features"  # the input that the head takes as it is: vectors that the backbone has computed before
 
-FACTS = {"channels": "in_channels", "vocabulary": "vocabulary", "length": "length"}  # of an input -> parameter
+# of an input -> parameter
+FACTS = {"channels": "in_channels"} | {name: name for name in ("vocabulary", "length", "padding", "types")}
 
 
 class Network(nn.Module):

@@ -43,6 +43,12 @@ def cyclic(step: int, steps: int, per_epoch: int, lr: float, *, peak_epoch: floa
     return low + (lr - low) * _triangle(step, steps, peak_epoch * per_epoch)
 
 
+def linear(step: int, steps: int, per_epoch: int, lr: float, *, warmup: float = 0.0) -> float:
+    """Linear 0 -> `lr` over the first `warmup` (a share) of all steps, then linear to 0: the usual one for fine-tuning
+    transformers."""
+    return lr * _triangle(step, steps, math.ceil(warmup * steps))
+
+
 def cyclic_momentum(
     step: int, steps: int, per_epoch: int, *, peak_epoch: float = 2, high: float = 0.9, low: float = 0.8
 ) -> float:

@@ -96,24 +96,25 @@ def mixed_versions(store: Path, keys: Iterable[dict[str, str]]) -> list[str]:
     keys: {role: key} of every row. Results that are gone from the store tell nothing and are passed over.
     """
     wanted = {key for each in keys for key in each.values()}
-    stages = [f for f in store.iterdir() if f.is_dir() and f.name not in NOT_STAGES] if store.is_dir() else []
-    found: dict[str, dict[tuple[str, ...], set[str]]] = defaultdict(lambda: defaultdict(set))
+    stages = [folder for folder in store.glob("*/") if folder.name not in NOT_STAGES]
+    where: dict[tuple[str, ...], list[str]] = defaultdict(list)  # (name, versions ...) -> the stages that mix them
     for stage in sorted(stages):
-        versions: dict[str, set[str]] = defaultdict(set)
-        for path in (stage / key / "manifest.json" for key in wanted):
-            if path.exists():
-                manifest = json.loads(path.read_text())
-                for name, version in (manifest.get("versions", {}) | {"device": manifest.get("device")}).items():
-                    versions[name] |= {str(version)} - {"None"}
-        for name, values in versions.items():
-            if len(values) > 1:
-                found[name][tuple(sorted(values))].add(stage.name)
-    mixes = [
-        f"{name} {' and '.join(values)} ({', '.join(sorted(where))})"
-        for name in sorted(found)
-        for values, where in found[name].items()
-    ]
+        for name, versions in _versions(stage, wanted).items():
+            if len(versions) > 1:
+                where[name, *sorted(versions)].append(stage.name)
+    mixes = [f"{name} {' and '.join(versions)} ({', '.join(at)})" for (name, *versions), at in sorted(where.items())]
     return [f"This page mixes results of different making: {'; '.join(mixes)}."] if mixes else []
+
+
+def _versions(stage: Path, keys: Iterable[str]) -> dict[str, set[str]]:
+    """Library (or `device`) -> its versions, over the results of a stage that have these keys."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    for path in (stage / key / "manifest.json" for key in keys):
+        if path.exists():
+            manifest = json.loads(path.read_text())
+            for name, version in (manifest.get("versions", {}) | {"device": manifest.get("device")}).items():
+                versions[name] |= {str(version)} - {"None"}
+    return versions
 
 
 def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

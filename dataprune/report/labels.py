@@ -42,10 +42,8 @@ def distinguish(configs: Mapping[str, dict[str, Any]], known: Collection[Key]) -
     A single config gets no words. known: all keys among which a key's last parts must be unambiguous.
     """
     order = sorted(configs)
-    flat = {identity: leaves(configs[identity]) for identity in order}
-    every = {key for leaf in flat.values() for key in leaf}
-    values = {key: [_value(configs[identity], flat[identity], key) for identity in order] for key in every}
-    columns = {key: [_plain(value) for value in column] for key, column in values.items()}
+    values = _columns([configs[identity] for identity in order])
+    columns = {key: list(map(_plain, column)) for key, column in values.items()}
     differing = sorted((key for key, column in columns.items() if len(set(column)) > 1), key=_preference)
     chosen = _choose(differing, columns, len(order))
     words: dict[str, list[str]] = {identity: [] for identity in order}
@@ -89,9 +87,14 @@ def natural(label: str) -> list[tuple[float, str]]:
     return [(float(part), "") if i % 2 else (-1.0, part) for i, part in enumerate(parts)]
 
 
-def _value(config: Mapping[str, Any], flat: Mapping[Key, Any], key: Key) -> Any:
-    """Return the value of a key; of one that is left out: `default`, or `none` where the part is not used at all."""
-    return flat[key] if key in flat else DEFAULT if key[0] in config else NONE
+def _columns(configs: list[dict[str, Any]]) -> dict[Key, list[Any]]:
+    """Return key -> its value in each config; where one leaves it out: `default`, or `none` if its part is not used."""
+    flat = list(map(leaves, configs))
+    columns = {}
+    for key in set().union(*flat):
+        left_out = [DEFAULT if key[0] in config else NONE for config in configs]
+        columns[key] = [leaf.get(key, otherwise) for leaf, otherwise in zip(flat, left_out, strict=True)]
+    return columns
 
 
 def _plain(value: Any) -> str:

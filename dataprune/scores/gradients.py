@@ -130,7 +130,24 @@ def _gradient_lengths(
         gradient = grad(loss)(weights, example, label)
         return torch.stack([part.double().square().sum() for part in gradient.values()]).sum().sqrt()
 
-    return vmap(length, in_dims=(None, 0, 0))
+    def one_by_one(weights: "dict[str, torch.Tensor]", examples: Any, labels: "torch.Tensor") -> "torch.Tensor":
+        return torch.stack([length(weights, _at(examples, i), label) for i, label in enumerate(labels)])
+
+    together: Callable[..., torch.Tensor] = vmap(length, in_dims=(None, 0, 0))
+
+    def lengths(weights: "dict[str, torch.Tensor]", examples: Any, labels: "torch.Tensor") -> "torch.Tensor":
+        nonlocal together
+        try:
+            return together(weights, examples, labels)
+        except RuntimeError:  # a network that looks at values, as encoders of text do for padding, takes one at a time
+            together = one_by_one
+            return together(weights, examples, labels)
+
+    return lengths
+
+
+def _at(examples: Any, i: int) -> Any:
+    return {name: x[i] for name, x in examples.items()} if isinstance(examples, dict) else examples[i]
 
 
 def _length(inputs: Any) -> int:

@@ -7,6 +7,7 @@ only the form is laid down.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +26,13 @@ from dataprune.errors import ConfigError, Shown
 from dataprune.progress import Bar
 
 CONFIG = DecodeConfig
+log = logging.getLogger(__name__)
 BROKEN = (OSError, SyntaxError, ValueError)  # what Pillow raises for a file that content=stat has not read
 
 
 def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Decode and measure; returns the input that a network gets. `label` is the config group (source or target)."""
-    key, codec = label.replace("_pixels", ""), codec_of(config.codec)
+    key, codec = label.replace("_pixels", ""), codec_of(config.codec | config.places)
     table = json.loads((inputs["examples"] / "header.json").read_text())
     if codec.kind != table["kind"]:
         expected = f"a codec of {table['kind']}s, which the reader gives; this one takes {codec.kind}s"
@@ -40,6 +42,8 @@ def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfi
         examples = Examples(inputs["examples"], name, work)
         keep = _kept if config.storage == "memory" or codec.once else _described
         forms[name] = keep(codec, examples, work / name, key)
+        if (said := codec.remark()) is not None:
+            log.info("%s %s", f"{key} {name}:", said)
     shapes = {json.dumps({column: f["shape"] for column, f in form.items()}) for form in forms.values()}
     if len(shapes) > 1:
         expected = f"one size for all splits; they have {', '.join(sorted(shapes))}"

@@ -5,7 +5,7 @@ files, and of their cost.json, is in the recipe. Files: those of p_true.npy, mar
 NaN = not seen) and correct.npy (bool) that the recording has, and dynamics.json, as the Recorder writes them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +50,10 @@ def _taken_over(config: DynamicsConfig, examples: Examples, work: Path, label: s
     arrays = {name: _created(work, name, ROWS[name], count, n) for name in names}
     if full:
         arrays["probabilities"] = _created(work, "probabilities", np.float16, count, n, n_classes)
-    ever, unseen = np.zeros(n, bool), []
-    for epoch, row in enumerate(track(rows, label, count)):
-        for name, array in arrays.items():
-            array[epoch] = row[name]
-        seen = ~np.isnan(row["p_true"])
-        ever |= seen
-        unseen.append(int((~seen).sum()))
-    if not ever.all():
-        where = Shown(f"{str(found.path)!r} without ids {first(np.flatnonzero(~ever))}")
+    never, unseen = _write(arrays, track(rows, label, count))
+    if len(never):
+        where = Shown(f"{str(found.path)!r} without ids {first(never)}")
         raise ConfigError("dynamics", where, "every example in some epoch; is it of another data set?")
-    for array in arrays.values():
-        array.flush()
     header = {"n": n, "epochs": count, "n_classes": n_classes if full else None, "fingerprint": examples.fingerprint}
     write_json(work / "dynamics.json", header | {"unseen": {str(e): missed for e, missed in enumerate(unseen)}})
     facts = {"layout": found.layout, "epochs": count, "n": n, "quantities": names, "unseen": sum(unseen)}
@@ -70,6 +62,20 @@ def _taken_over(config: DynamicsConfig, examples: Examples, work: Path, label: s
 
 def _created(work: Path, name: str, kind: Any, *shape: int) -> np.memmap:
     return create_array(work / f"{name}.npy", kind, shape)
+
+
+def _write(arrays: dict[str, np.memmap], rows: Iterable[Row]) -> tuple[np.ndarray, list[int]]:
+    """Write the rows, one an epoch; returns the ids that no epoch has seen, and how many each epoch has not."""
+    ever, unseen = np.zeros(arrays["p_true"].shape[1], bool), []
+    for epoch, row in enumerate(rows):
+        for name, array in arrays.items():
+            array[epoch] = row[name]
+        seen = ~np.isnan(row["p_true"])
+        ever |= seen
+        unseen.append(int((~seen).sum()))
+    for array in arrays.values():
+        array.flush()
+    return np.flatnonzero(~ever), unseen
 
 
 def _copied(found: Found, names: list[str], full: bool) -> Iterator[Row]:

@@ -24,6 +24,7 @@ from dataprune.config import IndexConfig, RunConfig
 from dataprune.data.content import HASH, Known, fingerprint_of, hashed, read
 from dataprune.data.examples import Dataset, Item, Split, chunks, packed
 from dataprune.data.pixels import check_readable
+from dataprune.data.shares import same_share
 from dataprune.errors import ConfigError, Shown, first
 from dataprune.progress import Bar
 from dataprune.streams import stream
@@ -233,11 +234,4 @@ def _limited(labels: np.ndarray, limit: int | None, seed: int, key: str) -> np.n
     n_classes = len(np.unique(labels))
     if limit < n_classes:
         raise ConfigError(key, limit, f"{n_classes} or more: one example of each class")
-    order = stream(seed, "limit", len(labels)).permutation(len(labels))
-    by_class = order[np.argsort(labels[order], kind="stable")]
-    counts = np.unique(labels, return_counts=True)[1]
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    # an example's rank inside its class, as a fraction: taking the smallest keeps the same share of each class
-    place = (np.arange(len(labels)) - starts + 0.5) / np.repeat(counts, counts)
-    place[np.unique(starts)] = 0
-    return np.sort(by_class[np.argsort(place, kind="stable")[:limit]])
+    return same_share(labels, limit, stream(seed, "limit", len(labels)))

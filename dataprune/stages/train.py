@@ -87,7 +87,16 @@ class Training:
         check_device(config, self.device, label)
         self.examples = Examples.of(inputs, "train")
         self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
-        self.order = Order(self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world)
+        lengths = self.examples.kept.lengths("input_ids") if config.buckets else None
+        self.order = Order(
+            self.ids,
+            config.batch_size,
+            config.seed,
+            rank=self.rank,
+            world=self.world,
+            lengths=lengths,
+            pool=config.buckets,
+        )
         per_epoch = self.order.steps
         self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
         self.steps: int = config.iterations or self.epochs * per_epoch  # at most, where a sampler leaves some out

@@ -93,12 +93,9 @@ def _remove(store: Store, args: argparse.Namespace) -> int:
 
 
 def _gc(store: Store, args: argparse.Namespace) -> int:
-    kept = {key for row in store.rows() for key in row["keys"].values()}
-    old = time.time() - 3600 * args.hours
-    doomed = [r.path for r in store.results() if r.key not in kept and (r / "manifest.json").stat().st_mtime < old]
-    used = in_use(store.root)
-    spared = [path for path in doomed if f"{path.parent.name}/{path.name}" in used]
-    doomed = [path for path in doomed if path not in spared]
+    unused, used = _unused(store, time.time() - 3600 * args.hours), in_use(store.root)
+    spared = [path for path in unused if f"{path.parent.name}/{path.name}" in used]
+    doomed = [path for path in unused if path not in spared]
     doomed += [p for p in sorted(store.root.glob("work/*")) if _abandoned(store, p)]
     for path in doomed:
         shown, size = path.relative_to(store.root), _size(path) / 1e6
@@ -113,6 +110,12 @@ def _gc(store: Store, args: argparse.Namespace) -> int:
     if doomed and not args.yes:
         print("add --yes to delete")
     return 0
+
+
+def _unused(store: Store, before: float) -> list[Path]:
+    """Folders of the results that no row names and that were finished before this time."""
+    kept = {key for row in store.rows() for key in row["keys"].values()}
+    return [r.path for r in store.results() if r.key not in kept and (r / "manifest.json").stat().st_mtime < before]
 
 
 def _lock(store: Store, path: Path) -> Path:

@@ -85,3 +85,33 @@ def test_a_shorter_epoch_passes_through_the_schedule_as_a_whole_one_does():
 def test_a_batch_must_be_shared_out_evenly():
     with pytest.raises(ConfigError, match=r"^batch_size=5: expected a multiple of processes=2"):
         Order(IDS, 5, world=2)
+
+
+LENGTHS = np.random.default_rng(0).integers(1, 60, 400)
+
+
+def padded(order, epoch):
+    """How many places the batches of an epoch have, padded to their longest."""
+    return sum(len(b.ids) * LENGTHS[b.ids].max() for b in order.batches(epoch))
+
+
+def test_batches_of_like_length_have_little_padding():
+    ids = np.arange(3, 390)
+    plain, sorted_ = Order(ids, 8, seed=1), Order(ids, 8, seed=1, lengths=LENGTHS, pool=10)
+    assert sorted(sorted_.epoch(2)[0]) == ids.tolist()
+    assert sorted_.steps == plain.steps
+    assert [len(b.ids) for b in sorted_.batches(2)] == [8] * 48 + [3]
+    assert padded(plain, 2) > 1.6 * LENGTHS[ids].sum()
+    assert padded(sorted_, 2) < 1.2 * LENGTHS[ids].sum()
+
+
+def test_batches_of_like_length_follow_from_seed_and_epoch():
+    order = Order(np.arange(400), 8, seed=1, lengths=LENGTHS)
+    np.testing.assert_array_equal(order.epoch(3)[0], Order(np.arange(400), 8, seed=1, lengths=LENGTHS).epoch(3)[0])
+    assert not np.array_equal(order.epoch(3)[0], order.epoch(4)[0])
+    longest = [LENGTHS[b.ids].max() for b in order.batches(3)]
+    assert np.abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5, "long ones come at any time"
+
+
+def test_a_clean_pass_is_not_sorted():
+    assert Order(IDS, 3, shuffle=False, lengths=LENGTHS).epoch(0)[0].tolist() == IDS.tolist()

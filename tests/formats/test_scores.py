@@ -172,7 +172,7 @@ def test_one_file_name_in_several_folders_is_told_by_its_folder(tmp_path):
         ("score\n1\n2\n3\n4\n5\n6\n", "a column 'id' or 'name' .*it has score"),
         ("a,b,c\n1,2,3\n", "column=None: expected one of a, b, c"),
         ("1,2,3\n", "begins with '1,2,3': expected a line of headers, or two columns"),
-        ("", "begins with '': expected a line of headers"),
+        ("", "without a line: expected a line of headers"),
         ("id,score\n0,1,1,1\n0,1\n", "with 4 columns in row 1: expected 2 columns"),
         ("id,score\n" + "".join(f"{i},{'x' if i == 2 else 1}\n" for i in range(N)), "'score' with 'x' in row 2"),
         ("id,score\n" + "".join(f"{i},{'nan' if i > 3 else 1}\n" for i in range(N)), "NaN or inf at ids 4, 5: "),

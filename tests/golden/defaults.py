@@ -17,8 +17,9 @@ import dataprune.data
 from dataprune import dynamic
 from dataprune.data.examples import Dataset
 from dataprune.data.images import Images
+from dataprune.data.text import Tokens
 from dataprune.dynamic import BatchPolicy, Policy
-from dataprune.models import networks, schedules
+from dataprune.models import networks, schedules, text
 from dataprune.models.adversarial import pgd
 from dataprune.scores.gradients import grand
 from tests.golden import pinned
@@ -36,9 +37,9 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
     """Our functions that a dear stage calls with what a config says of them, or with nothing said."""
     called = {
         "index": readers(),
-        "decode": [Images],
-        "adopt": public(networks),  # builds the network
-        "train": [*public(networks), *public(schedules), *samplers(), pgd],
+        "decode": [Images, Tokens],
+        "adopt": [*public(networks), *public(text)],  # builds the network
+        "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd],
         "signals": [grand],
     }
     return called.get(stage, [])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataprune.models.schedules import cosine, cyclic, cyclic_momentum, multistep, resolution
+from dataprune.models.schedules import cosine, cyclic, cyclic_momentum, linear, multistep, resolution
 
 VECTORS = np.load(Path(__file__).parents[1] / "reference" / "schedules_classsel.npz")
 
@@ -58,3 +58,15 @@ def test_warmup_is_followed_by_one_cosine_that_ends_at_zero():
     assert rates[100] == max(rates) == 3e-3
     assert np.all(np.diff(rates[100:]) < 0)
     assert rates[1000] == pytest.approx(0)
+
+
+def test_linear_warms_up_over_a_share_and_ends_at_zero():
+    rates = [linear(i, 190, 10, 5e-5, warmup=0.05) for i in range(191)]
+    assert rates[:3] == [0, 5e-6, 1e-5]
+    assert rates[10] == max(rates) == 5e-5, "9.5 steps of warm-up are 10"
+    np.testing.assert_allclose(np.diff(rates[10:]), -5e-5 / 180)
+    assert rates[190] == 0
+
+
+def test_linear_may_begin_at_its_rate():
+    assert [linear(i, 4, 2, 1.0) for i in range(5)] == [1, 0.75, 0.5, 0.25, 0]

@@ -144,3 +144,20 @@ def test_lengths_that_are_there_are_taken_as_they_are():
     assert gradient_length(np.array([0.5, 2.0])).tolist() == [0.5, 2.0]
     with pytest.raises(ConfigError, match="ids 1 below 0"):
         gradient_length(np.array([0.5, -2.0]))
+
+
+def test_a_network_that_looks_at_values_is_scored_one_example_at_a_time():
+    class Looks(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2)
+
+        def forward(self, x, mask):
+            return self.layer(x if mask.all() else x * mask)
+
+    torch.manual_seed(0)
+    network, x, labels = Looks(), torch.randn(5, 3), torch.tensor([0, 1, 1, 0, 1])
+    mask = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1], [0, 1, 1]])
+    np.testing.assert_allclose(
+        grand(network, {"x": x, "mask": mask}, labels, chunk=2), grand(network.layer, x * mask, labels), rtol=1e-6
+    )

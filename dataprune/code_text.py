@@ -31,14 +31,19 @@ def imported(tree: ast.AST, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            home = _absolute("." * node.level + (node.module or ""), package)
+            home = absolute("." * node.level + (node.module or ""), package)
             yield home
             yield from (f"{home}.{alias.name}" for alias in node.names if alias.name != "*")
         elif isinstance(node, ast.Call):
             yield from _imported_by_name(node, package)
         elif isinstance(node, ast.Assign) and "__all__" in (getattr(target, "id", "") for target in node.targets):
-            words = [inner.value for inner in ast.walk(node.value) if isinstance(inner, ast.Constant)]
-            yield from (f"{package}.{word}" for word in words if isinstance(word, str))
+            yield from (f"{package}.{word}" for word in _texts(node.value))
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            yield inner.value
 
 
 def _imported_by_name(node: ast.Call, package: str) -> Iterator[str]:
@@ -49,11 +54,11 @@ def _imported_by_name(node: ast.Call, package: str) -> Iterator[str]:
     name, home = given.get("name"), given.get("package")
     if isinstance(name, ast.Constant) and isinstance(name.value, str):
         stated = home.value if isinstance(home, ast.Constant) and isinstance(home.value, str) else package
-        yield _absolute(name.value, stated)
+        yield absolute(name.value, stated)
 
 
-def _absolute(name: str, package: str) -> str:
-    """A module's name from one that may begin with dots, as in the files of `package`."""
+def absolute(name: str, package: str) -> str:
+    """Return a module's name from one that may begin with dots, as in the files of `package`."""
     level = len(name) - len(name.lstrip("."))
     above = package.split(".")[: max(0, len(package.split(".")) - level + 1)] if level else []
     return ".".join(filter(None, [*above, name[level:]]))
