@@ -156,7 +156,8 @@ def check_selector(call: Call, method: MethodConfig) -> None:
     target = call.function["_target_"]
     if target == PER_CLASS and method.level == "class":
         raise ConfigError(call.key, Shown(target), "a method of level=example: quotas share examples out over classes")
-    if method.score is None and call.scores == "scores" and SCORES & set(call.filled) and target != PER_CLASS:
+    needs = SCORES & set(call.filled) and not (target == PER_CLASS and "select" in call.filled)
+    if method.score is None and call.scores == "scores" and needs:
         raise ConfigError(f"{call.key.partition('.select')[0]}.score", None, f"a score function: {target} ranks by it")
 
 

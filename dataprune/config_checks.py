@@ -135,6 +135,9 @@ def check_train(train: TrainConfig, key: str) -> None:
         raise ConfigError(f"{key}.epochs", train.epochs, f"either epochs or {key}.iterations, and not both")
     if "_target_" not in train.optimizer:
         raise ConfigError(f"{key}.optimizer", train.optimizer, "a _target_ such as torch.optim.SGD with its constants")
+    if train.record.view == "clean" and train.record.forward != "train":
+        expected = f"train, or {key}.record.forward=train: a pass after each epoch is clean as it is"
+        raise ConfigError(f"{key}.record.view", "clean", expected)
     check_epochs(train, key)
     if train.augment.random_resized_crop is not None and len(train.augment.random_resized_crop) != 2:
         raise ConfigError(
