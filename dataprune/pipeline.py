@@ -34,6 +34,7 @@ from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import digest, look
 from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
+from dataprune.models.weights import weights_of
 from dataprune.network_checks import check_networks
 from dataprune.plan import PREFIX, Call, Plan, plan_of
 from dataprune.recipe_checks import check_sampler
@@ -191,7 +192,8 @@ def look_at_data(
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
-        return stage("train", config, role, **data.inputs(config.loader), **inputs)
+        weights = weights_of(config.model)
+        return stage("train", config, role, weights=weights, **data.inputs(config.loader), **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
     files = _content(config.checkpoint, Path(config.checkpoint))

@@ -76,13 +76,11 @@ class Stages:
         decoded: dict[str, Result] = {}
         for loader, recipe in sorted(loaders.items()):
             part = "workers" if decoded else "pixels"  # of two, memory comes first
+            how = placed(decoding(config, role, kept=loader == "memory"), role)
             try:
-                how = placed(decoding(config, role, kept=loader == "memory"))
                 decoded[loader] = self("decode", how, f"{kind}_{part}" + (f".{name}" if name else ""), examples=table)
             except ConfigError as error:
-                if error.key == "loader":
-                    raise error.under(recipe) from None
-                raise error if error.key.startswith(role) else error.under(role) from None
+                raise (error.under(recipe) if error.key == "loader" else error) from None
         return Data(table, decoded)
 
 

@@ -5,7 +5,6 @@ processes get a copy of. The one of images is `dataprune.data.images.Images`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,11 +98,18 @@ def decoding(data: DataConfig, key: str, *, kept: bool = True) -> DecodeConfig:
     return DecodeConfig(spec, kept)
 
 
-def placed(config: DecodeConfig) -> DecodeConfig:
-    """Return the config with the constants of the codec that are places apart, and hashes of their content instead."""
-    contents = codec_of(config.codec).contents()
+def placed(config: DecodeConfig, key: str) -> DecodeConfig:
+    """Return the config with the constants of the codec that are places apart, and hashes of their content instead.
+
+    Raises ConfigError for what is not there; `key`: of the data set.
+    """
+    codec = codec_of(config.codec)
+    try:
+        contents = codec.contents()
+    except ConfigError as error:
+        raise error.under(key) from None
     places = {name: config.codec[name] for name in contents}
-    return replace(config, codec=config.codec | contents, places=places)
+    return DecodeConfig(config.codec | contents, config.kept or codec.once, places)
 
 
 def codec_of(spec: Mapping[str, Any]) -> Codec:

@@ -75,8 +75,15 @@ class Order:
 
     def _drawn(self, epoch: int) -> Epoch:
         if self.chosen is not None:
-            return self.chosen(epoch)
-        return stream(self.seed, "order", epoch).permutation(self.ids), None
+            ids, weights = self.chosen(epoch)
+        else:
+            ids = stream(self.seed, "order", epoch).permutation(self.ids) if self.shuffle else self.ids
+            weights = None
+        if self.lengths is None or not self.shuffle:
+            return ids, weights
+        rng = stream(self.seed, "order", epoch, self.pool)
+        places = alike(self.lengths[ids], self.batch_size, self.pool, rng)
+        return ids[places], None if weights is None else weights[places]
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """This process's share of each step of an epoch. All shares of a step have the same size."""
@@ -95,15 +102,14 @@ class Order:
 
 
 def alike(lengths: np.ndarray, batch_size: int, pool: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the places of shuffled examples, int64 (k,), in an order whose batches hold examples of like length, so
-    that little of them is padding.
+    """Return positions of shuffled examples in an order whose batches are of like length: little of them is padding.
 
     Of every `pool` batches in a row the examples are sorted by length, then `rng` shuffles the batches. lengths: int
-    (k,), of the examples in their order. The last batch stays the last if it is smaller.
+    (n,). The last batch stays the last if it is smaller.
     """
-    size = pool * batch_size
-    parts = [np.arange(start, min(start + size, len(lengths))) for start in range(0, len(lengths), size)]
+    size, n = pool * batch_size, len(lengths)
+    parts = [np.arange(start, min(start + size, n)) for start in range(0, n, size)]
     in_order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
-    full = len(lengths) // batch_size
+    full = n // batch_size
     batches = in_order[: full * batch_size].reshape(full, batch_size)
     return np.concatenate([batches[rng.permutation(full)].ravel(), in_order[full * batch_size :]])

@@ -73,7 +73,7 @@ class Tokens(Codec):
         vocabulary, padding, types = self._known
         if vocabulary is None or padding is None or types is None:
             return self._read[1]
-        return {"vocabulary": vocabulary, "padding": padding, "types": types, "tokenizer": self.tokenizer}
+        return {"tokenizer": self.tokenizer, "vocabulary": vocabulary, "padding": padding, "types": types}
 
     def contents(self) -> dict[str, str]:
         """Return a hash of the content of each constant that is a place: the tokenizer's."""

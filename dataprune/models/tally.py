@@ -1,12 +1,13 @@
 """How many examples went through a network, and how: what a stage reports as its images and FLOPs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from dataprune.models.flops import Attack, forward_flops, step_flops
+from dataprune.models.lengths import by_length
 from dataprune.models.networks import FEATURES
 
 # a clean pass; a training step; one pass of its attack; a gradient of each example (eval mode, no step); a user's own
@@ -65,6 +66,7 @@ class Tally:
         """
         images = {"images_forward": 0, "images_backward": 0}
         flops: float | None = 0.0
+        known = self._flops(network, attack)
         for (kind, form), n in self.counts.items():
             if FEATURES not in {name for name, _, _ in form}:
                 images["images_forward"] += n
@@ -72,15 +74,36 @@ class Tally:
             if kind == UNKNOWN:
                 flops = None
             elif kind != ATTACK:  # a step's FLOPs hold those of its attack
-                example = _example(form)
-                each = forward_flops(network, example) if kind == FORWARD else step_flops(network, example, attack)
+                each = known[kind, form]
                 flops = None if flops is None or each is None else flops + n * each
         return images | {"flops": flops}
+
+    def _flops(self, network: nn.Module, attack: Attack | None) -> dict[tuple[str, Form], float | None]:
+        """Those of one example of each kind and form."""
+
+        def count(key: tuple[str, Form]) -> float | None:
+            kind, example = key[0], _example(key[1])
+            return forward_flops(network, example) if kind == FORWARD else step_flops(network, example, attack)
+
+        alike: dict[Hashable, dict[tuple[str, Form], int]] = {}
+        for kind, form in self.counts:
+            if kind not in (ATTACK, UNKNOWN):
+                length = length_of(form)
+                group = (kind, form) if length is None else (kind, *(name for name, _, _ in form))
+                alike.setdefault(group, {})[kind, form] = length or 0
+        return {key: each for group in alike.values() for key, each in by_length(group, count).items()}
 
 
 def form_of(inputs: Mapping[str, torch.Tensor]) -> Form:
     """Return name, dtype and shape without the batch of each input, sorted by name."""
     return tuple((name, str(inputs[name].dtype), tuple(inputs[name].shape[1:])) for name in sorted(inputs))
+
+
+def length_of(form: Form) -> int | None:
+    """Return how long the inputs are if they are sequences of one length (texts), else None."""
+    shapes = {shape for name, _, shape in form if name != FEATURES}
+    (shape,) = shapes if len(shapes) == 1 else (None,)
+    return shape[0] if shape is not None and len(shape) == 1 else None
 
 
 def _example(form: Form) -> dict[str, torch.Tensor]:

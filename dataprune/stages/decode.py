@@ -47,7 +47,7 @@ def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfi
             _check_memory(codec, examples, table["splits"], key)
         forms[name] = _kept(codec, examples, work / name, key)
         if (said := codec.remark()) is not None:
-            log.info("%s %s", f"{key} {name}:", said)
+            log.info("%s %s: %s", key, name, said)
     shapes = {json.dumps({column: f["shape"] for column, f in form.items()}) for form in forms.values()}
     if len(shapes) > 1:
         expected = f"one size for all splits; they have {', '.join(sorted(shapes))}"

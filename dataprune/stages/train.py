@@ -41,6 +41,7 @@ from dataprune.sampling import ObserveLosses, Sampling
 from dataprune.selectors.classes import examples_of
 from dataprune.snapshots import KeepSnapshots
 from dataprune.streams import number
+from dataprune.views import RecordViews
 
 CONFIG = TrainConfig
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -90,16 +91,9 @@ class Training:
         check_device(config, self.device, label)
         self.examples = Examples.of(inputs, "train")
         self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
-        lengths = self.examples.kept.lengths("input_ids") if config.buckets else None
-        self.order = Order(
-            self.ids,
-            config.batch_size,
-            config.seed,
-            rank=self.rank,
-            world=self.world,
-            lengths=lengths,
-            pool=config.buckets,
-        )
+        self.order = Order(self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world)
+        if config.buckets:
+            self.order.lengths, self.order.pool = self.examples.kept.lengths("input_ids"), config.buckets
         per_epoch = self.order.steps
         self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
         self.steps: int = config.iterations or self.epochs * per_epoch  # at most, where a sampler leaves some out
@@ -252,7 +246,7 @@ class Training:
         ids = np.arange(len(split)) if self.classes is None else examples_of(self.classes, split.labels)
         return self.feed.clean(split, ids, self._eval_batch, self.rank, self.world)
 
-    def _record(self) -> RecordDynamics:
+    def _record(self) -> pl.Callback:
         record = self.config.record
         recorder = Recorder(
             self.work,
@@ -261,6 +255,8 @@ class Training:
             n_classes=len(self.examples.classes) if record.probabilities else None,
             fingerprint=self.examples.fingerprint,
         )
+        if record.view == "clean":
+            return RecordViews(recorder, self.feed.loader(self.examples, self.order))
         if record.forward == "train":
             return RecordDynamics(recorder)
         clean = self.feed.clean(self.examples, self.ids, self._eval_batch, self.rank, self.world)

@@ -107,7 +107,8 @@ def test_batches_of_like_length_have_little_padding():
 
 def test_batches_of_like_length_follow_from_seed_and_epoch():
     order = Order(np.arange(400), 8, seed=1, lengths=LENGTHS)
-    np.testing.assert_array_equal(order.epoch(3)[0], Order(np.arange(400), 8, seed=1, lengths=LENGTHS).epoch(3)[0])
+    again = Order(np.arange(400), 8, seed=1, lengths=LENGTHS)
+    np.testing.assert_array_equal(order.epoch(3)[0], again.epoch(3)[0])
     assert not np.array_equal(order.epoch(3)[0], order.epoch(4)[0])
     longest = [LENGTHS[b.ids].max() for b in order.batches(3)]
     assert np.abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5, "long ones come at any time"
@@ -115,3 +116,12 @@ def test_batches_of_like_length_follow_from_seed_and_epoch():
 
 def test_a_clean_pass_is_not_sorted():
     assert Order(IDS, 3, shuffle=False, lengths=LENGTHS).epoch(0)[0].tolist() == IDS.tolist()
+
+
+def test_weights_go_with_their_examples_into_batches_of_like_length():
+    chosen = np.array([5, 90, 17, 300, 44])
+    order = Order(np.arange(400), 2, lengths=LENGTHS, chosen=lambda epoch: (chosen, chosen / 100))
+    ids, weights = order.epoch(0)
+    assert sorted(ids) == sorted(chosen)
+    np.testing.assert_array_equal(weights, ids / 100)
+    assert (np.diff(LENGTHS[ids].reshape(-1)[:4].reshape(2, 2)) >= 0).all()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dataprune.models import tally
 from dataprune.models.flops import forward_flops, step_flops
 from dataprune.models.networks import Network, cnn
 from dataprune.models.tally import ATTACK, FORWARD, GRADIENT, STEP, Tally, form_of
@@ -103,3 +104,29 @@ def test_what_is_not_settled_is_in_no_checkpoint():
     tally = tally_of((STEP, 3, SMALL))
     tally.add(STEP, images(9, SMALL))
     assert tally.state() == [[STEP, [["image", "torch.float32", list(SMALL)]], 3]]
+
+
+def test_texts_of_many_lengths_cost_what_each_length_costs(monkeypatch):
+    """Attention makes two short texts cheaper than one that is twice as long."""
+
+    class Attends(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 2)
+
+        def forward(self, input_ids, attention_mask):
+            x = self.embedding(input_ids)
+            return self.head((x @ x.transpose(1, 2) @ x).mean(1))
+
+    asked = []
+    real = tally.forward_flops
+    monkeypatch.setattr(tally, "forward_flops", lambda network, x: asked.append(x) or real(network, x))
+    counted = Tally()
+    for length in range(1, 21):
+        column = torch.zeros(3, length, dtype=torch.int64)
+        counted.add(FORWARD, {"input_ids": column, "attention_mask": column})
+    counted.settle()
+    facts = counted.facts(Attends())
+    assert facts["images_forward"] == 60
+    assert facts["flops"] == sum(3 * (2 * 2 * length * length * 4 + 2 * 4 * 2) for length in range(1, 21))
+    assert len(asked) == 4
