@@ -245,7 +245,7 @@ class SelectConfig:
 class EvaluateConfig:
     """On what a model is measured. Stage: evaluate."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     split: str = _choice("test", "test", "validation", "train")
     # of the target's examples (the source's all count): estimate something on one half, report on the other
     half: str = _choice("all", "all", "first", "second")
