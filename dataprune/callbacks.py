@@ -125,7 +125,9 @@ class SumImages(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Settle the tally."""
         assert isinstance(pl_module, Classifier)
-        pl_module.tally.settle(lambda sums: _summed(trainer, sums.to(pl_module.device)))
+        pl_module.tally.settle(
+            lambda sums: _summed(trainer, sums.to(pl_module.device)), lambda seen: _united(trainer, seen)
+        )
 
 
 def _summed(trainer: pl.Trainer, sums: torch.Tensor) -> list[float]:
@@ -133,6 +135,15 @@ def _summed(trainer: pl.Trainer, sums: torch.Tensor) -> list[float]:
     total = trainer.strategy.reduce(sums, reduce_op="sum")
     assert isinstance(total, torch.Tensor)
     return total.tolist()
+
+
+def _united(trainer: pl.Trainer, seen: set[Any]) -> set[Any]:
+    """What any process has."""
+    if trainer.world_size == 1:
+        return seen
+    everywhere: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(everywhere, seen)
+    return set().union(*everywhere)
 
 
 class KeepLast(pl.Callback):

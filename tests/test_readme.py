@@ -217,6 +217,20 @@ def test_the_signal_of_the_readme_runs_from_outside_the_package(jobs):
     assert row["kept"] == 186
 
 
+def test_the_tokenizer_of_the_readme_is_one(tmp_path, monkeypatch):
+    pytest.importorskip("tokenizers", reason="the extra `text` is not installed")
+    from dataprune.data.text import Tokens
+
+    monkeypatch.chdir(tmp_path)
+    exec(block("WordPieceTrainer"), {"sentences": ["a good film", "Bad films are long ."] * 9})
+    codec = Tokens("words.json", 16)
+    assert codec.describe({})["types"] == 2
+    for text in (("a good film",), ("a good film", "unheard")):
+        ids = codec.decode(text)["input_ids"]
+        assert ids[0] == 2, "[CLS]"
+        assert (ids == 3).sum() == len(text), "[SEP]"
+
+
 def test_the_method_of_the_readme_runs_from_outside_the_package(jobs):
     function = re.search(r"^    def confident_mistakes.*?\n\n", TEXT, re.M | re.S).group()
     option = re.search(r"^    name: confident_mistakes.*?\n\n", TEXT, re.M | re.S).group()

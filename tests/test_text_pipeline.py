@@ -217,3 +217,16 @@ def test_weights_of_a_pretrained_encoder_count(jobs):
     assert keys[0] != keys[1]
     message = r"^pretrain\.model\.name=.*: expected a model of 20 positions; it has 16: codec\.length=16 cuts texts"
     refused(jobs, message, *words, "source.codec.length=20")
+
+
+def test_two_processes_train_on_texts_of_other_lengths(jobs):
+    words = films(jobs, *WORDS, "method=random", "prune_ratio=0.5", "pretrain.epochs=1", "run=cpu", "run.threads=1")
+    (row,) = jobs.run(*words, "pretrain.processes=2", "pretrain.buckets=2")
+    (alone,) = jobs.run(*words, "pretrain.buckets=2")
+    assert row["cost"]["images_backward"] == alone["cost"]["images_backward"] == 30
+    assert row["metrics"]["source_loss"] == pytest.approx(alone["metrics"]["source_loss"], abs=1e-4)
+
+
+def test_samplers_take_texts(jobs):
+    (row,) = jobs.run(*films(jobs, *WORDS, "method=infobatch", "pretrain.epochs=4", "pretrain.buckets=2"))
+    assert 0 < row["cost"]["images_backward"] < 4 * 60

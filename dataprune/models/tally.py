@@ -35,11 +35,19 @@ class Tally:
         size = len(next(iter(inputs.values())))
         self.here[key] = self.here.get(key, 0) + (size if real is None else real.sum())
 
-    def settle(self, summed: Callable[[torch.Tensor], list[float]] = torch.Tensor.tolist) -> None:
-        """Take over what was added since the last time. summed: gives the sums (k,) over all processes."""
-        kinds = sorted(self.here)  # the same order in every process
+    def settle(
+        self,
+        summed: Callable[[torch.Tensor], list[float]] = torch.Tensor.tolist,
+        united: Callable[[set[tuple[str, Form]]], set[tuple[str, Form]]] = set,
+    ) -> None:
+        """Take over what was added since the last time.
+
+        summed: gives the sums (k,) over all processes; united: all that any process has seen (texts are padded to
+        another length in each).
+        """
+        kinds = sorted(united(set(self.here)))  # the same ones in the same order in every process
         if kinds:
-            numbers = summed(torch.tensor([float(self.here[key]) for key in kinds], dtype=torch.float64))
+            numbers = summed(torch.tensor([float(self.here.get(key, 0)) for key in kinds], dtype=torch.float64))
             for key, number in zip(kinds, numbers, strict=True):
                 self.counts[key] = self.counts.get(key, 0) + round(number)
         self.here = {}

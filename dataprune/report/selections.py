@@ -11,7 +11,8 @@ from dataprune.report.page import Page
 from dataprune.scores.classes import frequency_analysis
 from dataprune.store import Store
 
-SHOWN = 32  # pictures in a montage
+SHOWN = 32  # pictures in a montage, or lines of text
+MOST_LETTERS = 300  # of such a line
 MOST_LINES = 40  # beyond this a page takes minutes: the models of an influence experiment are a line each
 MOST_CLASSES = 64  # beyond this a class balance is a histogram nobody reads
 
@@ -135,7 +136,8 @@ def show_examples(page: Page, examples: Examples, ids: np.ndarray, scores: np.nd
     classes = [examples.classes[examples.labels[i]] for i in ids]
     numbers = [""] * len(ids) if scores is None else [f"{scores[i]:.3g}" for i in ids]
     if isinstance(seen[0], str):
-        rows = [("", cells) for cells in zip(seen, classes, numbers, strict=True)]
+        lines = [text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…" for text in seen]
+        rows = [("", cells) for cells in zip(lines, classes, numbers, strict=True)]
         page.table(["text", "class", "" if scores is None else "score"], rows)
         return
     captions = [f"{class_name[:10]} {number}".strip() for class_name, number in zip(classes, numbers, strict=True)]

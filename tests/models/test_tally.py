@@ -130,3 +130,20 @@ def test_texts_of_many_lengths_cost_what_each_length_costs(monkeypatch):
     assert facts["images_forward"] == 60
     assert facts["flops"] == sum(3 * (2 * 2 * length * length * 4 + 2 * 4 * 2) for length in range(1, 21))
     assert len(asked) == 4
+
+
+def test_processes_that_saw_other_lengths_add_up():
+    """Two processes pad their shares of a batch to their own longest text: sums over kinds must meet in one order."""
+
+    def counted(*lengths):
+        one = Tally()
+        for length in lengths:
+            one.add(FORWARD, {"input_ids": torch.zeros(2, length, dtype=torch.int64)})
+        return one
+
+    here, there = counted(5, 7, 7), counted(6, 7)
+    both = set(here.here) | set(there.here)
+    sums = []
+    there.settle(lambda numbers: sums.append(numbers) or numbers.tolist(), lambda seen: seen | both)
+    here.settle(lambda numbers: (numbers + sums[0]).tolist(), lambda seen: seen | both)
+    assert {form[0][2]: n for (_, form), n in here.counts.items()} == {(5,): 2, (6,): 2, (7,): 6}

@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import numpy as np
+
 from dataprune.report.lines import frame
 from dataprune.report.page import Page
-from dataprune.report.selections import by_data, selections, show_selections
+from dataprune.report.selections import by_data, selections, show_examples, show_selections
 from dataprune.store import Store
 from tests.report.made_up import d2, full, row
 
@@ -21,3 +23,15 @@ def test_selections_that_are_gone_from_the_store_are_named(tmp_path):
 def test_selections_of_different_data_are_not_laid_side_by_side():
     chosen = [SimpleNamespace(label=i, examples=SimpleNamespace(fingerprint=f)) for i, f in enumerate("aba")]
     assert [[s.label for s in group] for group in by_data(chosen)] == [[0, 2], [1]]
+
+
+def test_lines_of_text_are_shown_with_class_and_score_and_long_ones_cut(tmp_path):
+    texts = ["a <b>good</b> film", "long " * 100]
+    codec = SimpleNamespace(show=lambda item: item.strip())
+    examples = SimpleNamespace(codec=codec, items=texts, classes=["down", "up"], labels=np.array([1, 0]))
+    page = Page(tmp_path)
+    show_examples(page, examples, np.array([0, 1]), np.array([0.25, 3.0]), "kept")
+    table = "".join(page.parts)
+    for cells in ("a &lt;b&gt;good&lt;/b&gt; film<td>up<td>0.25<", "…<td>down<td>3<"):
+        assert cells in table
+    assert table.count("long") == 60
