@@ -21,11 +21,12 @@ import torch
 from timing import machine
 
 from dataprune.config import AugmentConfig, DataConfig, RecordConfig, RunConfig, TrainConfig
+from dataprune.data.codecs import decoding
 from dataprune.data.examples import Dataset, Examples, Split
 from dataprune.data.loaders import MemoryLoader
 from dataprune.data.order import Order
-from dataprune.stages import index, train
-from dataprune.store import write_json
+from dataprune.passes import feed_of
+from dataprune.stages import decode, index, train
 
 N, BATCH = 4096, 32  # a step of about 20 ms on one core
 CONFIG = TrainConfig(
@@ -46,21 +47,27 @@ def noise(n: int = N) -> Dataset:
     return Dataset([str(c) for c in range(10)], {"train": split, "test": split})
 
 
+def inputs_of(folder: Path) -> dict[str, Path]:
+    """The results of index and decode, as a stage gets them."""
+    return {"examples": folder / "index", "pixels": folder / "decode"}
+
+
 def stage(examples: Path, config: TrainConfig, steps: int) -> float:
     """CPU seconds of the train stage."""
     with tempfile.TemporaryDirectory() as work:
         (Path(work) / "scratch").mkdir()
         start = time.process_time()
-        train.run(replace(config, iterations=steps), {"examples": examples}, Path(work), RUN, "benchmark")
+        train.run(replace(config, iterations=steps), inputs_of(examples), Path(work), RUN, "benchmark")
         return time.process_time() - start
 
 
 def plain(examples: Path, config: TrainConfig, steps: int) -> float:
     """CPU seconds of a loop without Lightning, callbacks or checkpoints."""
     start = time.process_time()
-    training = train.Training(replace(config, iterations=steps), {"examples": examples}, examples, RUN, "plain")
+    config = replace(config, iterations=steps)
+    training = train.Training(config, inputs_of(examples), examples, RUN, "plain", feed_of(RUN))
     network, done, epoch = training.network(), 0, 0
-    loader = training._loader(network)
+    loader = training._loader(network, training.order)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     while done < steps:
         loader.set_epoch(epoch)
@@ -82,7 +89,7 @@ def plain(examples: Path, config: TrainConfig, steps: int) -> float:
 def loader_cost(examples: Path) -> float:
     """Microseconds an image: gather, reflect-pad crop, flip, normalise."""
     order = Order(np.arange(N), BATCH)
-    loader = MemoryLoader(Examples(examples, "train"), order, padding=4, flip=True)
+    loader = MemoryLoader(Examples.of(inputs_of(examples), "train"), order, padding=4, flip=True)
     for _ in loader:
         pass
     start = time.process_time()
@@ -117,8 +124,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         examples = Path(folder)
         config = DataConfig(name="noise", reader={"_target_": f"{__name__}.noise"})
-        index.run(config, {}, examples, RUN, "source")
-        write_json(examples / "manifest.json", {"digest": "0" * 64})
+        inputs = inputs_of(examples)
+        for path in inputs.values():
+            path.mkdir()
+        index.run(config, {}, inputs["examples"], RUN, "source")
+        decode.run(decoding(config, "source"), inputs, inputs["pixels"], RUN, "source_pixels")
         print(machine())
         for title, base in (
             ("a step of about 20 ms", CONFIG),

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dataprune.data.loaders import Loader
+from dataprune.errors import ConfigError
 from dataprune.models.classifier import Classifier
 from dataprune.progress import Bar
 from dataprune.recorder import Recorder
@@ -165,6 +167,51 @@ class KeepLast(pl.Callback):
             part = self.path.with_suffix(".part")
             torch.save(pl_module.state(), part)
             os.replace(part, self.path)
+
+
+class EMA(pl.Callback):
+    """Train as usual, and leave behind the exponential moving average of the weights over the steps (torch's own).
+
+    After each step average = decay * average + (1 - decay) * weights; batch norm's statistics are those of the last
+    step. History and dynamics are those of the weights that are trained. For `callbacks` of a recipe.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError("decay", decay, "a number from 0 to below 1")
+        self.decay = decay
+        self.saved: dict[str, Any] | None = None
+        self.average: AveragedModel | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin with the weights as they are, or go on."""
+        assert isinstance(pl_module, Classifier)
+        self.average = AveragedModel(pl_module.network, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
+        if self.saved is not None:
+            self.average.load_state_dict(self.saved)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take in the step's weights."""
+        assert isinstance(pl_module, Classifier)
+        assert self.average is not None
+        self.average.update_parameters(pl_module.network)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average in the network's place."""
+        assert isinstance(pl_module, Classifier)
+        assert self.average is not None
+        pl_module.network.load_state_dict(self.average.module.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average."""
+        assert self.average is not None
+        return self.average.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from an average, when the fit starts."""
+        self.saved = state
 
 
 class Progress(pl.Callback):

@@ -37,26 +37,30 @@ def check_functions(cfg: Config) -> None:
                 raise ConfigError(f"{role}.path", None, f"the folder or file that {data.reader['_target_']} reads")
     for role in ("surrogate", "pretrain", "transfer"):
         recipe: TrainConfig | None = getattr(cfg, role)
-        if recipe is None:
-            continue
-        if recipe.model is not None:
-            check_target(recipe.model, f"{role}.model", FACTS)
-        elif role != "transfer":
-            raise ConfigError(f"{role}.model", None, "a network: model@surrogate.model=..., model@pretrain.model=...")
-        if recipe.checkpoint is None:
-            check_target(recipe.optimizer, f"{role}.optimizer", frozenset({"params"}))
-        else:
-            told_of(recipe.checkpoint, f"{role}.checkpoint")
-        if recipe.dynamics is not None:
-            told_of(recipe.dynamics, f"{role}.dynamics")
-        for part in ("schedule", "momentum"):
-            if spec := getattr(recipe, part):
-                check_target(spec, f"{role}.{part}", frozenset({"step", "steps", "per_epoch", "lr"}))
-        check_recipe(recipe, role)
+        if recipe is not None:
+            check_recipe_functions(recipe, role)
     for key, method in [("method", cfg.method), *((f"baselines.{k}", m) for k, m in cfg.baselines.items())]:
         check_method(cfg, method, key)
         check_checkpoint(cfg, method, key)
     check_devices(cfg)
+
+
+def check_recipe_functions(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for a training whose network, optimiser or schedules do not exist or take other constants."""
+    if recipe.model is not None:
+        check_target(recipe.model, f"{role}.model", FACTS)
+    elif role != "transfer":
+        raise ConfigError(f"{role}.model", None, "a network: model@surrogate.model=..., model@pretrain.model=...")
+    if recipe.checkpoint is None:
+        check_target(recipe.optimizer, f"{role}.optimizer", frozenset({"params"}))
+    else:
+        told_of(recipe.checkpoint, f"{role}.checkpoint")
+    if recipe.dynamics is not None:
+        told_of(recipe.dynamics, f"{role}.dynamics")
+    for part in ("schedule", "momentum"):
+        if spec := getattr(recipe, part):
+            check_target(spec, f"{role}.{part}", frozenset({"step", "steps", "per_epoch", "lr"}))
+    check_recipe(recipe, role)
 
 
 def check_devices(cfg: Config) -> None:
@@ -116,13 +120,7 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     if method.select is None:
         raise ConfigError(f"{key}.select", None, "a selector, e.g. _target_: dataprune.selectors.ranked.top")
     plan = plan_of(cfg, method, key)
-    if cfg.others and method.level == "example" and plan.looks_at_targets:
-        raise ConfigError("others", list(cfg.others), "class-level methods: only class scores are combined")
-    if method.runs > 1:
-        fixed = cfg.surrogate.checkpoint or cfg.surrogate.dynamics
-        if fixed is not None or cfg.others or method.score is None:
-            what = "1: several surrogates are trained here, scored, and their scores averaged, for one target"
-            raise ConfigError(f"{key}.runs", method.runs, what)
+    check_combined(cfg, plan, key)
     if cfg.signals.split != "train" and set(plan.looks) - {"target_signals"}:
         raise ConfigError("signals.split", cfg.signals.split, f"train: {key}={method.name} selects from that split")
     check_snapshot(cfg, plan, key)
@@ -132,6 +130,17 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     check_path(plan, key)
     for call in plan.chain:
         check_selector(call, method)
+
+
+def check_combined(cfg: Config, plan: Plan, key: str) -> None:
+    """Raise a ConfigError where the scores of several targets, or of several surrogates, cannot be made one."""
+    method = plan.method
+    if cfg.others and method.level == "example" and plan.looks_at_targets:
+        raise ConfigError("others", list(cfg.others), "class-level methods: only class scores are combined")
+    fixed = cfg.surrogate.checkpoint or cfg.surrogate.dynamics
+    if method.runs > 1 and (fixed is not None or cfg.others or method.score is None):
+        what = "1: several surrogates are trained here, scored, and their scores averaged, for one target"
+        raise ConfigError(f"{key}.runs", method.runs, what)
 
 
 def check_dynamic(cfg: Config, method: MethodConfig, key: str) -> None:
@@ -148,7 +157,8 @@ def check_selector(call: Call, method: MethodConfig) -> None:
     target = call.function["_target_"]
     if target == PER_CLASS and method.level == "class":
         raise ConfigError(call.key, Shown(target), "a method of level=example: quotas share examples out over classes")
-    if method.score is None and call.scores == "scores" and SCORES & set(call.filled) and target != PER_CLASS:
+    needs = SCORES & set(call.filled) and not (target == PER_CLASS and "select" in call.filled)
+    if method.score is None and call.scores == "scores" and needs:
         raise ConfigError(f"{call.key.partition('.select')[0]}.score", None, f"a score function: {target} ranks by it")
 
 

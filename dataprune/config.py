@@ -107,6 +107,8 @@ class RecordConfig:
     """Which dynamics a training leaves behind, per example and epoch."""
 
     forward: str = _choice("none", "none", "train", "eval")  # the training forward, or a clean pass after each epoch
+    # of forward=train: what the step is given, or (clean) its examples not augmented, in eval mode, before the update
+    view: str = _choice("train", "train", "clean")
     probabilities: bool = False  # also the full softmax, float16 (epochs, n, classes); `tdds` wants it
 
 

@@ -28,9 +28,9 @@ def typed(composed: DictConfig) -> Config:
             check_train(train, role)
     for role in ("source", "target"):
         if (data := getattr(cfg, role)) is not None:
-            check_data(data, role)
+            check_data_set(data, role)
     for name, data in cfg.others.items():
-        check_data(data, f"others.{name}")
+        check_data_set(data, f"others.{name}")
     if cfg.others and (cfg.target is None or cfg.run.influence.store is not None):
         why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
         raise ConfigError("others", list(cfg.others), why)
@@ -122,12 +122,11 @@ def _check_value(name: str, value: Any, admitted: Any) -> None:
 
 def check_train(train: TrainConfig, key: str) -> None:
     """Raise a ConfigError where two values of a training contradict each other."""
-    if train.dynamics is not None:
-        if key != "surrogate":
-            raise ConfigError(f"{key}.dynamics", train.dynamics, "null: dynamics are the surrogate's")
-        if not Path(train.dynamics).exists():
-            expected = f"an existing folder or file (looked in {Path.cwd()})"
-            raise ConfigError(f"{key}.dynamics", train.dynamics, expected)
+    if train.dynamics is not None and key != "surrogate":
+        raise ConfigError(f"{key}.dynamics", train.dynamics, "null: dynamics are the surrogate's")
+    if train.dynamics is not None and not Path(train.dynamics).exists():
+        expected = f"an existing folder or file (looked in {Path.cwd()})"
+        raise ConfigError(f"{key}.dynamics", train.dynamics, expected)
     if train.checkpoint is not None:
         if not Path(train.checkpoint).is_file():
             raise ConfigError(f"{key}.checkpoint", train.checkpoint, "the path of a file with a state_dict")
@@ -136,18 +135,26 @@ def check_train(train: TrainConfig, key: str) -> None:
         raise ConfigError(f"{key}.epochs", train.epochs, f"either epochs or {key}.iterations, and not both")
     if "_target_" not in train.optimizer:
         raise ConfigError(f"{key}.optimizer", train.optimizer, "a _target_ such as torch.optim.SGD with its constants")
-    if train.snapshots and (train.epochs is None or not all(1 <= epoch <= train.epochs for epoch in train.snapshots)):
-        there = "epochs of the training" + (f", 1 to {train.epochs}" if train.epochs else "")
-        raise ConfigError(f"{key}.snapshots", list(train.snapshots), there)
-    if train.resolution and set(train.resolution) != {"low", "high", "start", "end"}:
-        raise ConfigError(f"{key}.resolution", dict(train.resolution), "low, high (pixels), start and end (epochs)")
+    if train.record.view == "clean" and train.record.forward != "train":
+        expected = f"train, or {key}.record.forward=train: a pass after each epoch is clean as it is"
+        raise ConfigError(f"{key}.record.view", "clean", expected)
+    check_epochs(train, key)
     if train.augment.random_resized_crop is not None and len(train.augment.random_resized_crop) != 2:
         raise ConfigError(
             f"{key}.augment.random_resized_crop", train.augment.random_resized_crop, "two shares of the area: [0.08, 1]"
         )
 
 
-def check_data(data: DataConfig, key: str) -> None:
+def check_epochs(train: TrainConfig, key: str) -> None:
+    """Raise a ConfigError for epochs of a training that it has not."""
+    if train.snapshots and (train.epochs is None or not all(1 <= epoch <= train.epochs for epoch in train.snapshots)):
+        there = "epochs of the training" + (f", 1 to {train.epochs}" if train.epochs else "")
+        raise ConfigError(f"{key}.snapshots", list(train.snapshots), there)
+    if train.resolution and set(train.resolution) != {"low", "high", "start", "end"}:
+        raise ConfigError(f"{key}.resolution", dict(train.resolution), "low, high (pixels), start and end (epochs)")
+
+
+def check_data_set(data: DataConfig, key: str) -> None:
     """Raise a ConfigError when the data set names no reader, or a path that is missing or empty."""
     if "_target_" not in data.reader:
         raise ConfigError(f"{key}.reader", data.reader, "a _target_ such as dataprune.data.folder.read")

@@ -164,13 +164,13 @@ def compiled(
     own_scores: dict[str, Call] = {}
     chain, notes = [], []
     for where, written in _unwrapped(method, key):
-        spec = dict(written)
+        wraps, spec = "select" in written, {name: value for name, value in written.items() if name != "select"}
         notes += _resolve(spec, prune_ratio, where)
         role = "scores"
         if isinstance(spec.get("score"), dict):
             role = f"cut.{len(own_scores) + 1}" if own_scores else "cut"
             own_scores[role] = binding.score(spec.pop("score"), f"{where}.score")
-        chain.append(binding.selector(spec, where, role, several))
+        chain.append(binding.selector(spec, where, role, wraps=wraps, several=several))
     return Plan(method, prune_ratio, score, own_scores, tuple(chain), own, epoch, tuple(notes))
 
 
@@ -178,12 +178,13 @@ def _unwrapped(method: MethodConfig, key: str) -> Iterator[tuple[str, dict[str, 
     """The selectors from the outermost inwards, each with its key; `cut` and `quota` of a method are wrappers too."""
     if method.cut is not None:
         by = {"by_prune_ratio": method.cut.by_prune_ratio} if method.cut.by_prune_ratio else {}
-        yield f"{key}.cut", {"_target_": CUT, "fraction": method.cut.fraction, "score": method.cut.score} | by
+        cut = {"_target_": CUT, "fraction": method.cut.fraction, "score": method.cut.score} | by
+        yield f"{key}.cut", cut | {"select": method.select}
     if method.quota != "none":
-        yield f"{key}.quota", {"_target_": PER_CLASS, "quota": method.quota}
+        yield f"{key}.quota", {"_target_": PER_CLASS, "quota": method.quota, "select": method.select}
     spec, where = method.select, f"{key}.select"
     while isinstance(spec, dict):
-        yield where, {name: value for name, value in spec.items() if name != "select"}
+        yield where, spec
         spec, where = spec.get("select"), f"{where}.select"
 
 
@@ -212,11 +213,13 @@ class _Binding:
         arrays = self._arrays(spec, key, filled)
         return Call(key, spec, arrays, tuple(sorted(filled)), roles=self._roles(arrays))
 
-    def selector(self, spec: dict[str, Any], key: str, scores: str, several: bool) -> Call:
+    def selector(self, spec: dict[str, Any], key: str, scores: str, *, wraps: bool, several: bool) -> Call:
         """The call of a selector without the one that it wraps."""
         takes = check_exists(spec, key)
-        wants = (takes.required | ({"budget", "select"} & set(takes.names))) - spec.keys() - self.renamed.keys()
-        filled = wants & (FILLED | {"select"})
+        if "select" in takes.required and not wraps:
+            raise ConfigError(f"{key}.select", None, "the selector that this one wraps: a _target_ and its constants")
+        wants = (takes.required | ({"budget"} & set(takes.names))) - spec.keys() - self.renamed.keys()
+        filled = (wants & FILLED) | ({"select"} if wraps else set())
         # what the data say stands for this constant
         replaced = {"quota": "class_errors"} if (spec["_target_"], spec.get("quota")) == (PER_CLASS, "drop") else {}
         spec = {name: value for name, value in spec.items() if name not in replaced}

@@ -85,14 +85,16 @@ class Stages:
 
 
 def check_named(inputs: Iterable[Result], named: set[str]) -> None:
-    """Raise a ConfigError where a result that comes in holds a network that this job does not name itself.
+    """Raise a ConfigError where a result that comes in holds a network or a codec that this job does not name itself.
 
-    A stage builds what network.json says. Who can write into a shared store must not run code as everybody who reads
-    from it: a job builds networks of this package, and those that its own config names.
+    A stage builds what network.json and header.json say. Who can write into a shared store must not run code as
+    everybody who reads from it: a job builds what is in this package, and what its own config names.
     """
     for result in inputs:
-        if result.has("network.json"):
-            strange = [p for p in dotted_paths(json.loads((result / "network.json").read_text())) if not is_ours(p)]
-            for path in set(strange) - named:
-                expected = f"a network that this job's config names too; it stands in {result.path}"
-                raise ConfigError("model._target_", path, expected)
+        for file, key in (("network.json", "model"), ("header.json", "codec")):
+            if not result.has(file):
+                continue
+            strange = {p for p in dotted_paths(json.loads((result / file).read_text())) if not is_ours(p)}
+            for path in sorted(strange - named):
+                expected = f"a {key} that this job's config names too; it stands in {result.path}"
+                raise ConfigError(f"{key}._target_", path, expected)

@@ -15,6 +15,7 @@ from dataprune.data.order import Order
 from dataprune.models.classifier import Classifier
 from dataprune.models.networks import Network, cnn
 from dataprune.recorder import Recorder, quantities
+from dataprune.views import RecordViews
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's about workers and log intervals
 N, CLASSES = 20, 3
@@ -127,6 +128,30 @@ def test_a_clean_pass_is_in_eval_mode_between_training_epochs(examples, tmp_path
     np.testing.assert_allclose(clean[-1], p_true_of(module, examples), rtol=1e-5)
     quiet = fit(classifier("batch"), loader_of(examples), 2)
     assert torch.equal(quiet.network.head.weight, module.network.head.weight), "it changes nothing of the training"
+
+
+@pytest.mark.parametrize("batch_size", [8, N])
+def test_clean_views_are_seen_before_the_step_and_change_nothing(examples, tmp_path, batch_size):
+    order = Order(np.arange(N), batch_size, seed=1)
+    augmented = MemoryLoader(examples, order, padding=2, flip=True)
+    recorder = Recorder(tmp_path / "views", N, 2)
+    module = fit(classifier("batch"), augmented, 2, RecordViews(recorder, MemoryLoader(examples, order)))
+    quiet = fit(classifier("batch"), MemoryLoader(examples, order, padding=2, flip=True), 2)
+    assert all(
+        torch.equal(a, b) for a, b in zip(quiet.state_dict().values(), module.state_dict().values(), strict=True)
+    )
+    first = np.load(tmp_path / "views" / "p_true.npy")[0]
+    assert not np.isnan(first).any()
+
+    class AfterForward(pl.Callback):
+        def on_before_backward(self, trainer, pl_module, loss):
+            if not hasattr(self, "seen"):  # by the running statistics that hold the first batch already
+                self.seen = p_true_of(pl_module, examples).numpy()
+
+    seen = AfterForward()
+    fit(classifier("batch"), MemoryLoader(examples, order, padding=2, flip=True), 1, seen)
+    ids = order.epoch(0)[0][:batch_size]
+    np.testing.assert_allclose(first[ids], seen.seen[ids], rtol=1e-5)
 
 
 def test_dynamics_of_a_subset_leave_the_others_unseen(examples, tmp_path):

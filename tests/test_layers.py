@@ -14,7 +14,7 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "windows": 1, "neighbors": 1, "influence.estimates": 0, "influence.datamodels": 1, "influence.store": 1,
     "scores": 2, "selectors": 2,
     "arrays": 3, "quantities": 3, "dynamic": 3, "data": 3, "models": 3, "subset": 1, "formats": 3,
-    "plan": 4, "recorder": 4, "recipe_checks": 4, "signals": 4, "passes": 4, "snapshots": 5, "callbacks": 5,
+    "plan": 4, "recorder": 4, "recipe_checks": 4, "signals": 4, "passes": 4, "snapshots": 5, "views": 5, "callbacks": 5,
     "sampling": 5,
     "rehearsal": 5, "stages": 6,
     "speed": 7, "stage_calls": 7, "checks": 7,

@@ -381,3 +381,19 @@ def test_nothing_is_scored_at_ratio_zero(jobs):
 def test_a_list_of_classes_is_kept_whatever_the_ratio_says(jobs):
     (row,) = jobs.run("method=handpicked", "method.select.classes=[3,5]", "prune_ratio=0")
     assert row["kept"] == 12
+
+
+def test_dynamics_may_be_those_of_clean_views(jobs):
+    words = ["method=variability", "target=none", "surrogate.augment.flip=true"]
+    (as_trained,) = jobs.run(*words)
+    (clean,) = jobs.run(*words, "surrogate.record.view=clean")
+    folders = [jobs.store / "train" / row["keys"]["surrogate"] for row in (as_trained, clean)]
+    p_true = [np.load(folder / "p_true.npy") for folder in folders]
+    assert len({(folder / "model.pt").read_bytes() for folder in folders}) == 1
+    assert not np.isnan(p_true[1]).any()
+    assert np.abs(p_true[0] - p_true[1]).max() > 1e-3
+    seen = [load(folder).facts for folder in folders]
+    assert seen[1]["images_forward"] == 2 * seen[0]["images_forward"]
+    assert seen[1]["images_seen"] == seen[0]["images_seen"]
+    with pytest.raises(ConfigError, match=r"surrogate\.record\.view='clean': expected train, or surrogate\.rec"):
+        jobs.config(*words, "surrogate.record.view=clean", "surrogate.record.forward=eval")

@@ -56,6 +56,14 @@ def test_cut_and_quota_of_a_method_are_wrappers(arrays, scores):
     assert picked(short, arrays, scores)[0].tolist() == by_hand.tolist()
 
 
+def test_a_wrapper_around_nothing_is_a_selector_of_its_own(arrays, scores):
+    alone = {"_target_": PER_CLASS, "quota": "equal"}
+    by_hand = per_class(scores["scores"], arrays["labels"], 18, quota="equal")
+    assert picked(written(alone), arrays, scores)[0].tolist() == by_hand.tolist()
+    with pytest.raises(ConfigError, match=r"method\.select\.select=None: expected the selector that"):
+        compiled(written({"_target_": CUT, "fraction": 0.1, "score": HARDNESS}), 0.7)
+
+
 def test_wrappers_nest(arrays, scores):
     """A cut inside every class is not the cut of all examples; each wrapper's arrays are those of its part."""
     inside = {"_target_": CUT, "fraction": 0.5, "score": HARDNESS, "select": TOP}

@@ -291,3 +291,29 @@ def test_a_sampler_that_cannot_be_is_told_before_anything_is_trained(jobs, words
 def test_the_code_of_a_user_s_sampler_and_callback_is_part_of_the_model(jobs):
     config = recipe(sampler={"_target_": f"{__name__}.Told"}, callbacks={"a": {"_target_": f"{__name__}.Counting"}})
     assert code_behind("train", identity(config)).keys() == {f"{__name__}.Told", f"{__name__}.Counting"}
+
+
+def test_the_average_of_the_weights_is_left_behind_and_goes_on(inputs, tmp_path, monkeypatch):
+    keep_each_epoch(monkeypatch)
+    ema = {"_target_": "dataprune.callbacks.EMA", "decay": 0.9}
+    config = recipe(sampler={}, epochs=3, callbacks={"ema": ema, "weights": {"_target_": f"{__name__}.Weights"}})
+    WEIGHTS.clear()
+    whole = run(config, inputs, tmp_path / "whole")[1]
+    average = WEIGHTS[0]  # torch begins with the weights after the first step
+    for weights in WEIGHTS[1:]:
+        average = 0.9 * average + 0.1 * weights
+    torch.testing.assert_close(whole["head.weight"], average)
+    assert not torch.equal(average, WEIGHTS[-1])
+    cut_short(2, config, inputs, tmp_path / "cut", monkeypatch)
+    resumed = run(config, inputs, tmp_path / "cut")[1]
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+class Weights(pl.Callback):
+    """Notes the head's weights after each step."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        WEIGHTS.append(pl_module.network.head.weight.detach().clone())
+
+
+WEIGHTS: list = []

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dataprune.callables import codes_of
 from dataprune.data.codecs import Codec, codec_of
 from dataprune.data.columns import Kept
 from dataprune.data.paths import Paths
@@ -123,8 +124,15 @@ class Examples:
 
     @cached_property
     def codec(self) -> Codec:
-        """What makes columns and inputs of the examples, with all its constants."""
-        return codec_of(self.header["codec"])
+        """What makes columns and inputs of the examples, with all its constants.
+
+        Raises ConfigError if its code is no longer the one that the columns were decoded with.
+        """
+        spec = self.header["codec"]
+        if codes_of(spec) != self.header.get("code", {}):
+            expected = "the code that the data were decoded with; it has changed since: start the job again"
+            raise ConfigError("codec._target_", spec["_target_"], expected)
+        return codec_of(spec)
 
     @property
     def input(self) -> dict[str, Any]:

@@ -64,6 +64,16 @@ class Order:
 
     def epoch(self, epoch: int) -> Epoch:
         """The ids of one epoch in order, and their weights."""
+        if not self.shuffle and self.chosen is None:
+            return self.ids, None
+        ids, weights = self._drawn(epoch)
+        if self.lengths is None:
+            return ids, weights
+        rng = stream(self.seed, "order", epoch, self.pool)
+        places = alike(self.lengths[ids], self.batch_size, self.pool, rng)
+        return ids[places], None if weights is None else weights[places]
+
+    def _drawn(self, epoch: int) -> Epoch:
         if self.chosen is not None:
             ids, weights = self.chosen(epoch)
         else:

@@ -212,7 +212,8 @@ def quotas(sizes: np.ndarray, budget: int, weights: np.ndarray) -> np.ndarray:
 
     Water-filling: a class that is due more than its size gives the excess to the others, by the same weights. Then
     floors, and the rest by largest remainder; equal remainders go to the lower class. Classes of weight 0 get
-    something only when all others are full, in proportion to their sizes.
+    something only when all others are full, in proportion to their sizes. (DRoP's released code floors and so loses up
+    to classes - 1 examples.)
     """
     sizes, weights = shaped("sizes", sizes, "classes"), finite("weights", shaped("weights", weights, len(sizes)))
     if (sizes < 0).any() or (sizes != np.floor(sizes)).any():
@@ -236,19 +237,6 @@ def quotas(sizes: np.ndarray, budget: int, weights: np.ndarray) -> np.ndarray:
         unweighted = np.where(weights > 0, 0, sizes)
         shares += quotas(unweighted, rest, unweighted)
     return shares
-
-
-def drop_quotas(sizes: np.ndarray, budget: int, recall: np.ndarray) -> np.ndarray:
-    """Class quotas in proportion to 1 - recall (DRoP, Vysogorets et al. 2025).
-
-    recall: (classes,) in 0..1, of the scoring model on held-out data. Returns int64 (classes,) with sum `budget`.
-    The released code floors and so loses up to classes - 1 examples; ours are largest remainders (see `quotas`).
-    """
-    recall = finite("recall", shaped("recall", recall, len(sizes)))
-    wrong = np.flatnonzero((recall < 0) | (recall > 1))
-    if len(wrong):
-        raise ConfigError("recall", Shown(f"{recall[wrong[0]]} for classes {first(wrong)}"), "fractions from 0 to 1")
-    return quotas(sizes, budget, 1 - recall)
 
 
 def draw(bins: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:

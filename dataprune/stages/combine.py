@@ -18,7 +18,7 @@ from dataprune.scores.gradients import aggregate
 CONFIG = CombineConfig
 
 
-def run(config: CombineConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+def run(config: CombineConfig, inputs: dict[str, Path], work: Path, machine: RunConfig, label: str) -> dict[str, Any]:
     """Combine and write; returns how many there were of what length."""
     count = sum(name.startswith("scores_") for name in inputs)
     scores = np.stack([np.load(inputs[f"scores_{i}"] / "scores.npy") for i in range(count)])

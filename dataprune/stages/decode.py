@@ -32,7 +32,7 @@ BROKEN = (OSError, SyntaxError, ValueError)  # what Pillow raises for a file tha
 
 def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Decode and measure; returns the input that a network gets. `label` is the config group (source or target)."""
-    key, codec = label.replace("_pixels", ""), codec_of(config.codec | config.places)
+    key, codec = label.replace("_pixels", "").replace("_workers", ""), codec_of(config.codec | config.places)
     table = json.loads((inputs["examples"] / "header.json").read_text())
     if codec.kind != table["kind"]:
         expected = f"a codec of {table['kind']}s, which the reader gives; this one takes {codec.kind}s"

@@ -19,7 +19,7 @@ from dataprune.plan import FROM_FILE
 CONFIG = ScoreConfig
 
 
-def run(config: ScoreConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+def run(config: ScoreConfig, inputs: dict[str, Path], work: Path, machine: RunConfig, label: str) -> dict[str, Any]:
     """Call the function and write what it gives; returns how many different values there are, the range, and what a
     foreign file of scores took."""
     # as the user wrote it: scores.run1 and scores.pets are calls of the same function

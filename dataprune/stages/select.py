@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 Picks = tuple[np.ndarray, np.ndarray | None]  # ids in pick order; a weight each, or None
 
 
-def run(config: SelectConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+def run(config: SelectConfig, inputs: dict[str, Path], work: Path, machine: RunConfig, label: str) -> dict[str, Any]:
     """Select and write; returns how much is kept."""
     examples = Examples(inputs["examples"], "train")
     n = len(examples.classes) if config.level == "class" else len(examples)

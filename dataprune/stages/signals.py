@@ -28,12 +28,12 @@ CONFIG = SignalsConfig
 PASSES = {"forward": FORWARD, "gradient": GRADIENT, None: UNKNOWN}
 
 
-def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
+def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, machine: RunConfig, label: str) -> dict[str, Any]:
     """Write the arrays row by row; returns the shape of each, and the images and FLOPs of the pass."""
     examples, tally = Examples.of(inputs, config.split), Tally()
     network = load_network(inputs["model"], config.epoch)
     check_input(network, examples)
-    with feed_of(run) as feed:
+    with feed_of(machine) as feed:
         memory_format = layout(network, feed.device)
         network = network.to(feed.device, memory_format=memory_format).eval()  # type: ignore[call-overload]
         signals = [_Signal(name, config.functions.get(name), network, len(examples), work) for name in config.arrays]

@@ -41,6 +41,7 @@ from dataprune.sampling import ObserveLosses, Sampling
 from dataprune.selectors.classes import examples_of
 from dataprune.snapshots import KeepSnapshots
 from dataprune.streams import number
+from dataprune.views import RecordViews
 
 CONFIG = TrainConfig
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -245,7 +246,7 @@ class Training:
         ids = np.arange(len(split)) if self.classes is None else examples_of(self.classes, split.labels)
         return self.feed.clean(split, ids, self._eval_batch, self.rank, self.world)
 
-    def _record(self) -> RecordDynamics:
+    def _record(self) -> pl.Callback:
         record = self.config.record
         recorder = Recorder(
             self.work,
@@ -254,6 +255,8 @@ class Training:
             n_classes=len(self.examples.classes) if record.probabilities else None,
             fingerprint=self.examples.fingerprint,
         )
+        if record.view == "clean":
+            return RecordViews(recorder, self.feed.loader(self.examples, self.order))
         if record.forward == "train":
             return RecordDynamics(recorder)
         clean = self.feed.clean(self.examples, self.ids, self._eval_batch, self.rank, self.world)

@@ -121,4 +121,4 @@ def test_sizes_may_differ_for_one_network_and_nothing_else():
     one = {"kind": "image", "channels": 3, "height": 8, "width": 8}
     assert disagreement(one, one | {"height": 9}) is None
     assert disagreement(one, one | {"channels": 1}) == "channels"
-    assert disagreement(one, {"kind": "tokens", "vocabulary": 9}) == "channels"
+    assert disagreement(one, {"kind": "tokens", "vocabulary": 9}) == "kind"

@@ -13,6 +13,7 @@ import pytest
 from dataprune import blocks
 from dataprune.errors import ConfigError
 from dataprune.scores.features import distance_to_center, prototypicality, semdedup
+from dataprune.selectors.ranked import top
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -99,6 +100,14 @@ def test_semdedup_matches_the_released_code_with_our_sign():
     np.testing.assert_allclose(-scores, z["score"], atol=1e-6)
     for threshold in ("0.5", "0.86", "0.945"):
         assert (np.flatnonzero(scores >= -float(threshold)) == np.sort(z[f"keep_{threshold}"])).all()
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.86, 0.945])
+def test_the_highest_semdedup_scores_are_what_a_threshold_keeps(threshold):
+    """So that the search for a threshold that keeps the budget is a ranking."""
+    z = np.load(REFERENCE / "semdedup.npz")
+    kept = z[f"keep_{threshold}"]
+    assert (np.sort(top(-z["score"], len(kept))) == np.sort(kept)).all()
 
 
 def test_semdedup_agrees_with_the_definition_written_out(monkeypatch):

@@ -17,7 +17,6 @@ from dataprune.selectors.coverage import herding
 from dataprune.selectors.ranked import (
     band,
     draw,
-    drop_quotas,
     middle,
     per_class,
     quotas,
@@ -65,15 +64,16 @@ def slow_quotas(sizes, budget, weights):
 @pytest.mark.parametrize("case", ["c0", "c1", "c2"])
 def test_drop_quotas_round_the_exact_water_filling(case):
     z = load("peer_scores/class_quotas_drop", case)
-    ours = drop_quotas(z["sizes"], int(z["keep"]), z["recall"])
+    ours = quotas(z["sizes"], int(z["keep"]), 1 - z["recall"])
     assert ours.sum() == z["keep"]
     assert abs(ours - z["quota_real_waterfill"]).max() < 1
     assert (ours >= z["quota_counts_official"]).all()
 
 
-def test_drop_quotas_known_by_hand():
+def test_quotas_known_by_hand():
     # due 18.82, 94.12, 37.65, 9.41: floors sum to 158, the two largest remainders get the rest
-    assert drop_quotas(np.full(4, 100), 160, np.array([0.9, 0.5, 0.8, 0.95])).tolist() == [19, 94, 38, 9]
+    weights = 1 - np.array([0.9, 0.5, 0.8, 0.95])
+    assert quotas(np.full(4, 100), 160, weights).tolist() == [19, 94, 38, 9]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -104,7 +104,7 @@ def test_a_class_of_weight_zero_gets_only_what_no_other_can_hold():
     sizes, weights = np.array([4, 10, 20]), np.array([1.0, 0, 0])
     assert quotas(sizes, 4, weights).tolist() == [4, 0, 0]
     assert quotas(sizes, 10, weights).tolist() == [4, 2, 4]
-    assert drop_quotas(sizes, 17, np.ones(3)).tolist() == quotas(sizes, 17, sizes).tolist()
+    assert quotas(sizes, 17, np.zeros(3)).tolist() == quotas(sizes, 17, sizes).tolist()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,6 @@ def test_a_class_of_weight_zero_gets_only_what_no_other_can_hold():
         (lambda: quotas(np.array([2, 3]), 2, np.array([1, -1])), "weights=below 0 for classes 1"),
         (lambda: quotas(np.array([2, 3]), 2, np.array([1, np.nan])), "weights=NaN or inf at ids 1"),
         (lambda: quotas(np.array([2.5, 3]), 2, np.ones(2)), "sizes="),
-        (lambda: drop_quotas(np.array([2, 3]), 2, np.array([0.5, 1.5])), "recall=1.5 for classes 1"),
     ],
 )
 def test_quotas_refuse(call, message):
