@@ -76,8 +76,7 @@ class DataConfig:
     limit: LimitConfig = field(default_factory=LimitConfig)
     storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
-    # what tells two data sets apart: every byte, or (stat: nothing is read and checked) names and sizes of the files
-    content: str = _choice("full", "full", "stat")
+    content: str = _choice("full", "full", "stat")  # what tells data apart: every byte, or names and sizes of files
 
     @property
     def table(self) -> IndexConfig:
@@ -107,8 +106,7 @@ class RecordConfig:
     """Which dynamics a training leaves behind, per example and epoch."""
 
     forward: str = _choice("none", "none", "train", "eval")  # the training forward, or a clean pass after each epoch
-    # of forward=train: what the step is given, or (clean) its examples not augmented, in eval mode, before the update
-    view: str = _choice("train", "train", "clean")
+    view: str = _choice("train", "train", "clean")  # clean: the step's examples not augmented, in eval mode, before it
     probabilities: bool = False  # also the full softmax, float16 (epochs, n, classes); `tdds` wants it
 
 
@@ -127,8 +125,7 @@ class TrainConfig:
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
     buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
-    # where batches come from: decoded once and held in memory, or decoded by worker processes at every epoch
-    loader: str = _choice("memory", "memory", "workers")
+    loader: str = _choice("memory", "memory", "workers")  # decoded once, or by worker processes at every epoch
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
@@ -145,9 +142,7 @@ class TrainConfig:
     callbacks: dict[str, Any] = field(default_factory=dict)  # by name: _target_ of a Lightning callback, and constants
     checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
     subset: str | None = None  # of a checkpoint that stands for a pruned model: the subset file it was trained on
-    dynamics: str | None = (
-        None  # of the surrogate: dynamics that another program recorded, instead of training for them
-    )
+    dynamics: str | None = None  # of the surrogate: those that another program recorded, instead of training for them
     snapshots: list[int] = field(default_factory=list)  # epochs after which the weights are kept, for signals
     seed: int = _number(0, 0)
 
@@ -181,8 +176,7 @@ class MethodConfig:
     nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order
     weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
-    # signals of the method's own by name: _target_, its constants, and shape, dtype, passes (dataprune.arrays)
-    signals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    signals: dict[str, dict[str, Any]] = field(default_factory=dict)  # its own, by name: _target_, shape, dtype, passes
     epoch: int | None = _number(None, 1)  # signals of the surrogate after this epoch, one of surrogate.snapshots
 
 
@@ -251,7 +245,7 @@ class SelectConfig:
 class EvaluateConfig:
     """On what a model is measured. Stage: evaluate."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     split: str = _choice("test", "test", "validation", "train")
     # of the target's examples (the source's all count): estimate something on one half, report on the other
     half: str = _choice("all", "all", "first", "second")
@@ -264,8 +258,7 @@ class SignalsConfig:
 
     VERSION: ClassVar[int] = 2
     arrays: list[str] = field(default_factory=lambda: ["logits", "features"])
-    # signals that stand in no table, by name: _target_, its constants, shape, dtype
-    functions: dict[str, Any] = field(default_factory=dict)
+    functions: dict[str, Any] = field(default_factory=dict)  # signals that stand in no table, as in MethodConfig
     epoch: int | None = _number(None, 1)  # of the training, from the weights of this snapshot; None = its end
     split: str = _choice("train", "test", "validation", "train")
     batch_size: int = _number(512, 1)

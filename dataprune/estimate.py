@@ -17,9 +17,10 @@ from typing import Any
 from dataprune.arrays import ARRAYS, RECORDED, Array, entry, own_signal
 from dataprune.config import Config, SignalsConfig, TrainConfig
 from dataprune.errors import ConfigError, Shown
+from dataprune.experiments import experiments
 from dataprune.launch import recipe_of
 from dataprune.passes import device_of
-from dataprune.pipeline import experiment, experiments
+from dataprune.pipeline import experiment
 from dataprune.selectors.budget import budget
 from dataprune.speed import Speed, row_bytes, selection_seconds, speed_of
 from dataprune.stage_calls import Stages, Stamps

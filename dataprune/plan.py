@@ -218,7 +218,9 @@ class _Binding:
         takes = check_exists(spec, key)
         if "select" in takes.required and not wraps:
             raise ConfigError(f"{key}.select", None, "the selector that this one wraps: a _target_ and its constants")
-        wants = (takes.required | ({"budget"} & set(takes.names))) - spec.keys() - self.renamed.keys()
+        # of a selector of classes the constant `k` may stand for the budget
+        budget = {"budget"} & set(takes.names) if "k" not in spec else set()
+        wants = (takes.required | budget) - spec.keys() - self.renamed.keys()
         filled = (wants & FILLED) | ({"select"} if wraps else set())
         # what the data say stands for this constant
         replaced = {"quota": "class_errors"} if (spec["_target_"], spec.get("quota")) == (PER_CLASS, "drop") else {}

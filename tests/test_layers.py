@@ -16,7 +16,7 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "arrays": 3, "quantities": 3, "dynamic": 3, "data": 3, "models": 3, "subset": 1, "formats": 3,
     "plan": 4, "recorder": 4, "recipe_checks": 4, "signals": 4, "passes": 4, "snapshots": 5, "views": 5, "callbacks": 5,
     "sampling": 5,
-    "rehearsal": 5, "stages": 6,
+    "rehearsal": 5, "experiments": 5, "stages": 6,
     "speed": 7, "stage_calls": 7, "checks": 7,
     "network_checks": 7, "rows": 7, "influence.collect": 7, "pipeline": 8, "estimate": 9, "export": 9,
     "tracking": 9, "commands": 9, "select": 10, "report": 10, "influence": 11, "__main__": 11,

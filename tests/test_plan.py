@@ -64,6 +64,13 @@ def test_a_wrapper_around_nothing_is_a_selector_of_its_own(arrays, scores):
         compiled(written({"_target_": CUT, "fraction": 0.1, "score": HARDNESS}), 0.7)
 
 
+def test_k_of_a_class_selector_stands_for_the_budget_and_k_of_neighbours_does_not():
+    classes = written({"_target_": "dataprune.selectors.classes.top_classes", "k": 2}, level="class")
+    assert not compiled(classes, 0.7).has_budget
+    graph = written({"_target_": "dataprune.selectors.graph.message_passing", "k": 2, "gamma": 1.0})
+    assert compiled(graph, 0.7).has_budget
+
+
 def test_wrappers_nest(arrays, scores):
     """A cut inside every class is not the cut of all examples; each wrapper's arrays are those of its part."""
     inside = {"_target_": CUT, "fraction": 0.5, "score": HARDNESS, "select": TOP}

@@ -13,7 +13,7 @@ from dataprune.influence.datamodels import extrapolate, ridge
 from dataprune.influence.estimates import influence, influence_error, mean_influence, split_half
 from dataprune.influence.store import OutcomeStore
 
-OUTCOMES = ("p_true", "margin", "correct")
+OUTCOMES = ("p_true", "logit_gap", "correct")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataprune.errors import ConfigError
 from dataprune.influence.store import OutcomeStore
 from dataprune.store import Store, fingerprint
 
-SCHEMA = {"p_true": "float32", "margin": "float32", "prediction": "int32"}
+SCHEMA = {"p_true": "float32", "logit_gap": "float32", "prediction": "int32"}
 
 
 def check_influence(cfg: Config) -> None:

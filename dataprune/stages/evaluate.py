@@ -2,7 +2,7 @@
 
 Inputs: `model` (train or adopt), `examples` (index); `subset` (select) if whole classes were pruned: then only examples
 of kept classes count, and figures of different ratios must not be compared. Files: metrics.json; outcomes.npz with
-`ids`, `prediction`, `p_true`, `margin` (logit of the true class minus the largest other), per example.
+`ids`, `prediction`, `p_true`, `logit_gap` (logit of the true class minus the largest other), per example.
 """
 
 import json
@@ -62,5 +62,5 @@ def measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float
         "n": len(labels),
     }
     p_true = logits.softmax(1).gather(1, at)[:, 0]
-    outcomes = {"prediction": prediction, "p_true": p_true, "margin": true - others}
+    outcomes = {"prediction": prediction, "p_true": p_true, "logit_gap": true - others}
     return metrics, {name: values.numpy() for name, values in outcomes.items()}

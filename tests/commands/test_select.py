@@ -138,10 +138,12 @@ def test_the_fingerprint_is_that_of_the_arrays(arrays):
 
 
 def test_a_method_of_one_s_own(arrays):
-    yaml = "name: mine\nquota: equal\nselect: {_target_: dataprune.selectors.ranked.top}\n"
-    Path("mine.yaml").write_text(yaml)
-    subset = select("scores.npy", "--method", "mine.yaml", "--prune-ratio", 0.9, "--labels", "labels.npy")
-    assert set(subset.ids) == set(per_class(arrays["scores"], arrays["labels"], 12, quota="equal"))
+    top_of = "select: {_target_: dataprune.selectors.ranked.top}"
+    wrapper = f"select: {{_target_: dataprune.selectors.ranked.per_class, quota: equal, {top_of}}}"
+    for yaml in (f"name: mine\nquota: equal\n{top_of}\n", f"name: mine\n{wrapper}\n"):
+        Path("mine.yaml").write_text(yaml)
+        subset = select("scores.npy", "--method", "mine.yaml", "--prune-ratio", 0.9, "--labels", "labels.npy")
+        assert set(subset.ids) == set(per_class(arrays["scores"], arrays["labels"], 12, quota="equal"))
 
 
 MISTAKES = [

@@ -280,7 +280,7 @@ def of_evaluate(folder: Path, change: str = "") -> Found:
         near[f"{name}.metrics"] = Near(np.array([metrics[key] for key in METRICS]), FLOATS)
         with np.load(work / "outcomes.npz") as outcomes:
             exact |= {f"{name}.{key}": outcomes[key] for key in ("ids", "prediction")}
-            near |= {f"{name}.{key}": Near(outcomes[key], FLOATS) for key in ("p_true", "margin")}
+            near |= {f"{name}.{key}": Near(outcomes[key], FLOATS) for key in ("p_true", "logit_gap")}
     return Found(exact, near)
 
 

@@ -18,7 +18,7 @@ def store(tmp_path):
     """200 made-up models: `ant` helps target class 0 by 0.3, `fox` harms everything by 0.1."""
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
-    schema = {"p_true": "float32", "margin": "float32", "prediction": "int32"}
+    schema = {"p_true": "float32", "logit_gap": "float32", "prediction": "int32"}
     store = OutcomeStore.create(
         tmp_path / "store",
         models=220,
@@ -33,7 +33,7 @@ def store(tmp_path):
         mask[random_halves(6, 0, model)] = True
         p_true = 0.5 + 0.3 * mask[0] * (labels == 0) - 0.1 * mask[5] + rng.normal(0, 0.05, 40)
         prediction = np.where(p_true > 0.5, labels, 1 - labels)
-        store.write(model, mask, {"p_true": p_true, "margin": p_true - 0.5, "prediction": prediction}, {})
+        store.write(model, mask, {"p_true": p_true, "logit_gap": p_true - 0.5, "prediction": prediction}, {})
     return store.root
 
 

@@ -6,6 +6,7 @@ import torch
 
 from dataprune.config import RunConfig, SignalsConfig
 from dataprune.errors import ConfigError
+from dataprune.launch import recipe_of
 from dataprune.passes import load_network
 from dataprune.stages import signals
 from tests.golden.inputs import images, model
@@ -62,6 +63,15 @@ def test_a_users_signal_has_the_shape_and_dtype_that_it_says(tmp_path, mine):
     assert (found["gradient"] > 0).all()
     assert facts["images_forward"] >= 9
     assert facts["flops"] is None, "nobody knows what a user's function does with the network"
+
+
+def test_the_source_of_a_users_signal_counts(mine):
+    code = {
+        name: recipe_of("signals", SignalsConfig([name], {name: {"_target_": f"my_signals.{name}"}}), {}).code
+        for name in ("sketch", "level")
+    }
+    assert all(code[name].keys() == {f"my_signals.{name}"} for name in code)
+    assert recipe_of("signals", SignalsConfig(["grad_norm"]), {}).code == {}, "ours go by the stage's VERSION"
 
 
 def test_a_signal_of_another_shape_is_refused(tmp_path, mine):
