@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PADDING = ("[PAD]", "<pad>", "<|padding|>")  # how tokenizers that do not say it call the token that pads
 HOW = "a tokenizer.json, the folder of a tokenizer, or a name in the local cache (`hf download NAME` puts it there)"
-EXTRA = "no library for text: pip install 'dataprune[text]'"
+EXTRA = "an installed library: pip install 'dataprune[text]'"
 
 Item = tuple[str, ...]  # the fields of an example: one text, or two
 
@@ -65,7 +65,8 @@ class Tokens(Codec):
             raise ConfigError("codec.length", self.length, expected)
         library.enable_truncation(self.length)
         types = 1 + max(library.encode("", "").type_ids, default=0)
-        found = {"tokenizer": digest, "vocabulary": library.get_vocab_size(), "padding": padding, "types": types}
+        vocabulary = 1 + max(library.get_vocab().values())  # numbers may be left out
+        found = {"tokenizer": digest, "vocabulary": vocabulary, "padding": padding, "types": types}
         return library, found
 
     @property
@@ -165,7 +166,7 @@ def _from_folder_or_cache(source: str) -> tuple["Tokenizer", int | None]:
     try:
         from transformers import AutoTokenizer
     except ImportError:
-        raise ConfigError("codec.tokenizer", source, f"a tokenizer.json, or the library for others: {EXTRA}") from None
+        raise ConfigError("codec.tokenizer", source, f"a tokenizer.json, or for other forms {EXTRA}") from None
     try:
         found = AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:

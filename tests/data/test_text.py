@@ -136,6 +136,14 @@ def test_folders_and_names_of_the_cache(tmp_path, codec):
     refused(message, lambda: Tokens("no/such").describe({}))
 
 
+def test_a_vocabulary_with_gaps_is_as_large_as_its_last_number(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    path = str(tmp_path / "tokenizer.json")
+    Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "good": 30}, unk_token="[UNK]")).save(path)
+    assert Tokens(path).describe({})["vocabulary"] == 31
+
+
 # what cannot work
 
 
