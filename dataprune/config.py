@@ -127,8 +127,7 @@ class TrainConfig:
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
     buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
-    # where batches come from: decoded once and held in memory, or decoded by worker processes at every epoch
-    loader: str = _choice("memory", "memory", "workers")
+    loader: str = _choice("memory", "memory", "workers")  # decoded once, or by worker processes at every epoch
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
@@ -145,9 +144,7 @@ class TrainConfig:
     callbacks: dict[str, Any] = field(default_factory=dict)  # by name: _target_ of a Lightning callback, and constants
     checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
     subset: str | None = None  # of a checkpoint that stands for a pruned model: the subset file it was trained on
-    dynamics: str | None = (
-        None  # of the surrogate: dynamics that another program recorded, instead of training for them
-    )
+    dynamics: str | None = None  # of the surrogate: recorded by another program, instead of a training
     snapshots: list[int] = field(default_factory=list)  # epochs after which the weights are kept, for signals
     seed: int = _number(0, 0)
 
@@ -158,8 +155,7 @@ class CutConfig:
 
     score: dict[str, Any] = field(default_factory=dict)
     fraction: float = _number(0.0, 0, 0.99)
-    # instead of `fraction`: [[prune_ratio, fraction], ...], on a straight line between two entries and refused outside.
-    # Pairs, because a list replaces the table that a method inherits; a mapping is read too, but is merged with it
+    # instead: [[prune_ratio, fraction], ...], straight lines between; pairs, as an inherited mapping would be merged
     by_prune_ratio: Any = field(default_factory=list)
 
 
@@ -181,8 +177,7 @@ class MethodConfig:
     nested_from: float | None = _number(None, 0, 1)  # ratios from here on are cut from one run, in its pick order
     weighted: bool = False  # the selector's second result weighs the losses of the examples it keeps
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
-    # signals of the method's own by name: _target_, its constants, and shape, dtype, passes (dataprune.arrays)
-    signals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    signals: dict[str, dict[str, Any]] = field(default_factory=dict)  # its own: _target_, shape, dtype, passes by name
     epoch: int | None = _number(None, 1)  # signals of the surrogate after this epoch, one of surrogate.snapshots
 
 
@@ -216,8 +211,7 @@ class ScoreConfig:
 
 @dataclass
 class CombineConfig:
-    """How the class scores of several targets become one ranking (mean, max, union), or the scores of several
-    surrogates their mean (runs). Stage: combine."""
+    """How class scores of several targets (mean, max, union) or surrogates (mean) become one. Stage: combine."""
 
     VERSION: ClassVar[int] = 1
     how: str = "mean"
@@ -253,8 +247,7 @@ class EvaluateConfig:
 
     VERSION: ClassVar[int] = 1
     split: str = _choice("test", "test", "validation", "train")
-    # of the target's examples (the source's all count): estimate something on one half, report on the other
-    half: str = _choice("all", "all", "first", "second")
+    half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
     batch_size: int = _number(512, 1)
 
 
@@ -264,8 +257,7 @@ class SignalsConfig:
 
     VERSION: ClassVar[int] = 2
     arrays: list[str] = field(default_factory=lambda: ["logits", "features"])
-    # signals that stand in no table, by name: _target_, its constants, shape, dtype
-    functions: dict[str, Any] = field(default_factory=dict)
+    functions: dict[str, Any] = field(default_factory=dict)  # of a method's own signals, as in MethodConfig.signals
     epoch: int | None = _number(None, 1)  # of the training, from the weights of this snapshot; None = its end
     split: str = _choice("train", "test", "validation", "train")
     batch_size: int = _number(512, 1)
