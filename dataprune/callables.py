@@ -110,12 +110,16 @@ def _spec(module: str) -> ModuleSpec | None:
         return None
     try:
         found = (finder.find_spec(module, search) for finder in sys.meta_path)
-        return next((spec for spec in found if spec is not None), None)
+        return next(filter(None, found), None)
     except KeyError:  # a folder without __init__.py in another one that is not imported
-        spec = ModuleSpec(module, None, is_package=True)
-        places = [Path(place) / name for place in search or []]
-        spec.submodule_search_locations = [str(place) for place in places if place.is_dir()]
-        return spec
+        return _namespace(module, [Path(place) / name for place in search or []])
+
+
+def _namespace(module: str, places: list[Path]) -> ModuleSpec:
+    """The spec of a package that is only folders, without __init__.py."""
+    spec = ModuleSpec(module, None, is_package=True)
+    spec.submodule_search_locations = [str(place) for place in places if place.is_dir()]
+    return spec
 
 
 @cache
@@ -143,11 +147,14 @@ def _names_of(path: Path) -> dict[str, ast.stmt]:
 
 
 def _in_source(module: str, name: str, depth: int = 0) -> Parameters | None:
+    """What a name in a module takes, followed through up to 8 imports; None = the text does not tell."""
     path = _file_of(module)
-    node = _names_of(path).get(name) if path and depth < 8 else None
+    if path is None or depth >= 8:
+        return None
+    node = _names_of(path).get(name)
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return None if node.decorator_list else _of_definition(node)
-    if path and isinstance(node, ast.ImportFrom):
+    if isinstance(node, ast.ImportFrom):
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         original = next(a.name for a in node.names if (a.asname or a.name) == name)
         return _in_source(absolute("." * node.level + (node.module or ""), package), original, depth + 1)

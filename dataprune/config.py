@@ -153,8 +153,7 @@ class CutConfig:
 
     score: dict[str, Any] = field(default_factory=dict)
     fraction: float = _number(0.0, 0, 0.99)
-    # instead of `fraction`: [[prune_ratio, fraction], ...], on a straight line between two entries and refused outside.
-    # Pairs, because a list replaces the table that a method inherits; a mapping is read too, but is merged with it
+    # instead: [[prune_ratio, fraction], ...], straight lines between; pairs, as an inherited mapping would be merged
     by_prune_ratio: Any = field(default_factory=list)
 
 
@@ -210,8 +209,7 @@ class ScoreConfig:
 
 @dataclass
 class CombineConfig:
-    """How the class scores of several targets become one ranking (mean, max, union), or the scores of several
-    surrogates their mean (runs). Stage: combine."""
+    """How class scores of several targets (mean, max, union) or surrogates (mean) become one. Stage: combine."""
 
     VERSION: ClassVar[int] = 1
     how: str = "mean"
@@ -247,8 +245,7 @@ class EvaluateConfig:
 
     VERSION: ClassVar[int] = 2
     split: str = _choice("test", "test", "validation", "train")
-    # of the target's examples (the source's all count): estimate something on one half, report on the other
-    half: str = _choice("all", "all", "first", "second")
+    half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
     batch_size: int = _number(512, 1)
 
 

@@ -31,20 +31,8 @@ def typed(composed: DictConfig) -> Config:
             check_data_set(data, role)
     for name, data in cfg.others.items():
         check_data_set(data, f"others.{name}")
-    if cfg.others and (cfg.target is None or cfg.run.influence.store is not None):
-        why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
-        raise ConfigError("others", list(cfg.others), why)
-    check_names(cfg)
+    check_targets(cfg)
     check_unused(cfg)
-    if (cfg.target is None) != (cfg.transfer is None):
-        raise ConfigError(
-            "target",
-            cfg.target and cfg.target.name,
-            "a target and a transfer recipe, or neither (target=none)",
-        )
-    if cfg.evaluate.half != "all" and (cfg.target is None or cfg.run.influence.store is not None):
-        why = "without a target there are no halves" if cfg.target is None else "an influence store holds every target"
-        raise ConfigError("evaluate.half", cfg.evaluate.half, f"all: {why}")
     return cfg
 
 
@@ -68,6 +56,21 @@ def check_cuts(cfg: Config) -> None:
     for key, method in {"method": cfg.method, **{f"baselines.{k}": m for k, m in cfg.baselines.items()}}.items():
         if method.cut is not None and method.trains_on == "subset":
             fraction_at(method.cut.fraction, method.cut.by_prune_ratio, cfg.prune_ratio, f"{key}.cut.by_prune_ratio")
+
+
+def check_targets(cfg: Config) -> None:
+    """Raise a ConfigError for what contradicts the target: other targets, their names, a transfer, a half of it."""
+    one_target = cfg.target is None or cfg.run.influence.store is not None
+    if cfg.others and one_target:
+        why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
+        raise ConfigError("others", list(cfg.others), why)
+    check_names(cfg)
+    if (cfg.target is None) != (cfg.transfer is None):
+        expected = "a target and a transfer recipe, or neither (target=none)"
+        raise ConfigError("target", cfg.target and cfg.target.name, expected)
+    if cfg.evaluate.half != "all" and one_target:
+        why = "without a target there are no halves" if cfg.target is None else "an influence store holds every target"
+        raise ConfigError("evaluate.half", cfg.evaluate.half, f"all: {why}")
 
 
 def check_names(cfg: Config) -> None:
@@ -122,11 +125,8 @@ def _check_value(name: str, value: Any, admitted: Any) -> None:
 
 def check_train(train: TrainConfig, key: str) -> None:
     """Raise a ConfigError where two values of a training contradict each other."""
-    if train.dynamics is not None and key != "surrogate":
-        raise ConfigError(f"{key}.dynamics", train.dynamics, "null: dynamics are the surrogate's")
-    if train.dynamics is not None and not Path(train.dynamics).exists():
-        expected = f"an existing folder or file (looked in {Path.cwd()})"
-        raise ConfigError(f"{key}.dynamics", train.dynamics, expected)
+    if train.dynamics is not None:
+        check_dynamics(train.dynamics, key)
     if train.checkpoint is not None:
         if not Path(train.checkpoint).is_file():
             raise ConfigError(f"{key}.checkpoint", train.checkpoint, "the path of a file with a state_dict")
@@ -139,10 +139,17 @@ def check_train(train: TrainConfig, key: str) -> None:
         expected = f"train, or {key}.record.forward=train: a pass after each epoch is clean as it is"
         raise ConfigError(f"{key}.record.view", "clean", expected)
     check_epochs(train, key)
-    if train.augment.random_resized_crop is not None and len(train.augment.random_resized_crop) != 2:
-        raise ConfigError(
-            f"{key}.augment.random_resized_crop", train.augment.random_resized_crop, "two shares of the area: [0.08, 1]"
-        )
+    area = train.augment.random_resized_crop
+    if area is not None and len(area) != 2:
+        raise ConfigError(f"{key}.augment.random_resized_crop", area, "two shares of the area: [0.08, 1]")
+
+
+def check_dynamics(path: str, key: str) -> None:
+    """Raise a ConfigError for recorded dynamics that are missing, or not the surrogate's."""
+    if key != "surrogate":
+        raise ConfigError(f"{key}.dynamics", path, "null: dynamics are the surrogate's")
+    if not Path(path).exists():
+        raise ConfigError(f"{key}.dynamics", path, f"an existing folder or file (looked in {Path.cwd()})")
 
 
 def check_epochs(train: TrainConfig, key: str) -> None:

@@ -51,21 +51,27 @@ def cost(results: dict[str, Result], built: set[str]) -> dict[str, Any]:
     by_figure: dict[str, dict[Path, Spent]] = {figure: {} for figure in FIGURES.values()}
     for role, result in results.items():
         by_figure[figure_of(role)][result.path] = all_spent[role]
-    everything = {path: one for part in by_figure.values() for path, one in part.items()}.values()
-    flops = [one.flops for one in everything if one.flops is not None]
-    proxies = by_figure["surrogate_s"] | by_figure["score_s"]
+    everything: dict[Path, Spent] = {}
+    for part in by_figure.values():
+        everything |= part
+    flops = _all_of("flops", everything)
     return {
-        **{figure: round(sum(one.seconds for one in part.values()), 3) for figure, part in by_figure.items()},
-        "total_s": round(sum(one.seconds for one in everything), 3),
-        "device_s": round(sum(one.device_s for one in everything), 3),
-        "images_seen": sum(one.trained for one in by_figure["train_s"].values()),
-        "surrogate_images": sum(one.trained for one in proxies.values()),
-        "images_forward": sum(one.images_forward for one in everything),
-        "images_backward": sum(one.images_backward for one in everything),
-        "flops": sum(flops) if len(flops) == len(everything) else None,
+        **{figure: round(sum(_all_of("seconds", part)), 3) for figure, part in by_figure.items()},
+        "total_s": round(sum(_all_of("seconds", everything)), 3),
+        "device_s": round(sum(_all_of("device_s", everything)), 3),
+        "images_seen": sum(_all_of("trained", by_figure["train_s"])),
+        "surrogate_images": sum(_all_of("trained", by_figure["surrogate_s"] | by_figure["score_s"])),
+        "images_forward": sum(_all_of("images_forward", everything)),
+        "images_backward": sum(_all_of("images_backward", everything)),
+        "flops": None if None in flops else sum(flops),
         "unknown": sorted(role for role, one in all_spent.items() if not one.known),
         "shared": sorted(results.keys() - built),
     }
+
+
+def _all_of(field: str, results: dict[Path, Spent]) -> list[Any]:
+    """One field of every result."""
+    return [getattr(spent, field) for spent in results.values()]
 
 
 def figure_of(role: str) -> str:
@@ -86,24 +92,38 @@ def spent(result: Result) -> Spent:
     `elsewhere` holds what cost.json told; a figure that is not in it is unknown. Seconds stand for device-seconds and
     the reverse, `images` for one pass forward and one backward each.
     """
-    facts, told = result.facts, result.facts.get("elsewhere")
+    told = _elsewhere(result)
     nothing = 0 if result.recipe.get("stage") in NO_NETWORK else None
-    own = [facts.get(name, nothing) for name in COUNTED]
-    if told is None:
-        told = dict.fromkeys(TOLD, 0)
-    images = told.get("images")
-    seconds, device_s = told.get("seconds", told.get("device_s")), told.get("device_s", told.get("seconds"))
-    elsewhere = [told.get("images_forward", images), told.get("images_backward", images), told.get("flops")]
-    forward, backward, flops = (None if a is None or b is None else a + b for a, b in zip(own, elsewhere, strict=True))
+    counts = {name: (result.facts.get(name, nothing), told[name]) for name in COUNTED}  # here and elsewhere
     return Spent(
-        seconds=result.seconds + (seconds or 0.0),
-        device_s=result.device_s + (device_s or 0.0),
-        trained=facts.get("images_seen", 0) + int(told.get("images", told.get("images_backward", 0))),
-        images_forward=int((own[0] or 0) + (elsewhere[0] or 0)),
-        images_backward=int((own[1] or 0) + (elsewhere[1] or 0)),
-        flops=flops,
-        known=None not in (seconds, forward, backward, flops),
+        seconds=_at_least(result.seconds, told["seconds"]),
+        device_s=_at_least(result.device_s, told["device_s"]),
+        trained=int(_at_least(result.facts.get("images_seen", 0), told["images"])),
+        images_forward=int(_at_least(*counts["images_forward"])),
+        images_backward=int(_at_least(*counts["images_backward"])),
+        flops=None if None in counts["flops"] else _at_least(*counts["flops"]),
+        known=told["seconds"] is not None and all(None not in pair for pair in counts.values()),
     )
+
+
+def _at_least(*figures: float | None) -> float:
+    """The sum of those that are known."""
+    return sum(figure or 0 for figure in figures)
+
+
+def _elsewhere(result: Result) -> dict[str, float | None]:
+    """Every figure of TOLD for the foreign work that a result rests on: 0 without such work, None = unknown."""
+    told = result.facts.get("elsewhere")
+    if told is None:
+        return dict.fromkeys(TOLD, 0)
+    stands_for = {
+        "seconds": "device_s",
+        "device_s": "seconds",
+        "images": "images_backward",
+        "images_forward": "images",
+        "images_backward": "images",
+    }
+    return {name: told.get(name, told.get(stands_for.get(name, name))) for name in TOLD}
 
 
 def cost_file(path: str | Path | None) -> Path | None:

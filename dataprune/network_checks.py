@@ -6,6 +6,7 @@ what a user's own one does when it is built is not known here.
 """
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,26 +28,41 @@ def check_networks(cfg: Config, plan: Plan, source: Data, target: Data | None) -
 
     Imports torch: for jobs that train something.
     """
-    used: list[tuple[str, TrainConfig, Data | None, str]] = []
-    if plan.prunes and plan.needs_surrogate:
-        used.append(("surrogate", cfg.surrogate, source, "source"))
-    if plan.prunes and "target_signals" in plan.roles:
-        used.append(("surrogate", cfg.surrogate, target, "target"))
-    if cfg.method.trains_on != "nothing":
-        used.append(("pretrain", cfg.pretrain, source, "source"))
-    used.append(("pretrain", cfg.pretrain, target, "target"))  # whose network is what is transferred
-    for role, recipe, data, group in used:
-        if data is None or recipe.model is None or not recipe.model["_target_"].startswith(f"{OURS}models."):
+    for role, group in _used(cfg, plan):
+        recipe: TrainConfig = getattr(cfg, role)
+        data = source if group == "source" else target
+        if data is None or not _is_known(recipe.model, data):
             continue
         header, input = data.header, data.header["input"]
-        if not header["codec"]["_target_"].startswith(OURS):
-            continue
-        ramp = cfg.transfer if (role, group) == ("pretrain", "target") and cfg.transfer else recipe
-        sides = {ramp.resolution[end] for end in ("low", "high") if ramp.resolution}
-        for asked_for in [input, *(input | {"height": side, "width": side} for side in sorted(sides))]:
+        trained = cfg.transfer if (role, group) == ("pretrain", "target") and cfg.transfer else recipe
+        for asked_for in _inputs(input, trained.resolution):
             _check_shape(json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(asked_for), role, group)
         if recipe.checkpoint is not None and group == "source":
             _check_checkpoint(recipe, input, data.facts["classes"], role)
+
+
+def _used(cfg: Config, plan: Plan) -> Iterator[tuple[str, str]]:
+    """(recipe of a network, data set that it sees), by config key."""
+    if plan.prunes and plan.needs_surrogate:
+        yield "surrogate", "source"
+    if plan.prunes and "target_signals" in plan.roles:
+        yield "surrogate", "target"
+    if cfg.method.trains_on != "nothing":
+        yield "pretrain", "source"
+    yield "pretrain", "target"  # whose network is what is transferred
+
+
+def _is_known(model: dict[str, Any] | None, data: Data) -> bool:
+    """Whether there is a network of this package, for a codec of this package."""
+    if model is None or not model["_target_"].startswith(f"{OURS}models."):
+        return False
+    return data.header["codec"]["_target_"].startswith(OURS)
+
+
+def _inputs(input: dict[str, Any], resolution: dict[str, int]) -> list[dict[str, Any]]:
+    """The data set's input, and those of both ends of a ramp in pixels."""
+    sides = {resolution["low"], resolution["high"]} if resolution else set()
+    return [input, *(input | {"height": side, "width": side} for side in sorted(sides))]
 
 
 @cache  # the jobs of a sweep in one process have few networks

@@ -31,14 +31,19 @@ def check_recipe(recipe: TrainConfig, role: str) -> None:
     for name, callback in recipe.callbacks.items():
         check_target(callback, f"{role}.callbacks.{name}")
     check_schedules(recipe, role)
+    check_sizes(recipe, role)
+    if recipe.batch_size % recipe.processes:
+        expected = f"a multiple of {role}.processes={recipe.processes}: each takes the same share of a batch"
+        raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)
+
+
+def check_sizes(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for random crops or a ramp of resolutions whose ends are in the wrong order."""
     if (area := recipe.augment.random_resized_crop) is not None and not 0 < area[0] <= area[1] <= 1:
         key = f"{role}.augment.random_resized_crop"
         raise ConfigError(key, area, "[smallest, largest] share of the area, above 0 to 1")
     if (ramp := recipe.resolution) and not (1 <= ramp["low"] <= ramp["high"] and 0 <= ramp["start"] <= ramp["end"]):
         raise ConfigError(f"{role}.resolution", dict(ramp), "pixels of 1 <= low <= high, epochs of 0 <= start <= end")
-    if recipe.batch_size % recipe.processes:
-        expected = f"a multiple of {role}.processes={recipe.processes}: each takes the same share of a batch"
-        raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)
 
 
 def check_unused(recipe: TrainConfig, role: str) -> None:
@@ -50,11 +55,16 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
     if recipe.trainable == "head":
-        if recipe.adversarial.epsilon:
-            key = f"{role}.adversarial.epsilon"
-            raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
-        if recipe.resolution and recipe.augment == AugmentConfig():
-            raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
+        check_head(recipe, role)
+
+
+def check_head(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for a value about images of a training that sees features alone."""
+    if recipe.adversarial.epsilon:
+        key = f"{role}.adversarial.epsilon"
+        raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
+    if recipe.resolution and recipe.augment == AugmentConfig():
+        raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
 
 
 def check_sampler(recipe: TrainConfig, key: str, n: int) -> None:
@@ -81,24 +91,26 @@ def check_schedules(recipe: TrainConfig, role: str) -> None:
     Asked about a training of recipe.epochs epochs (EPOCHS where that is not known) of PER_EPOCH steps.
     """
     steps = PER_EPOCH * (recipe.epochs or EPOCHS)
-    rate = recipe.optimizer.get("lr", 1.0)
-    asked: tuple[tuple[dict[str, Any], str, dict[str, Any], float], ...]
-    asked = ((recipe.schedule, "schedule", {"lr": rate}, math.inf), (recipe.momentum, "momentum", {}, 1.0))
-    for spec, part, more, high in asked:
-        if not spec.get("_target_", "").startswith(SCHEDULES):
-            continue
-        key, constants = f"{role}.{part}", {k: v for k, v in spec.items() if k != "_target_"}
-        for name, value in constants.items():
-            if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
-                raise ConfigError(f"{key}.{name}", value, "a number")
-        schedule = get_method(spec["_target_"])
-        for step in range(steps):
-            value = schedule(step, steps, PER_EPOCH, **more, **constants)
-            if not 0 <= value <= high:
-                span = "0 to 1" if high == 1 else "0 or more"
-                raise ConfigError(
-                    key, constants, f"{span} at every step; it gives {value:g} in epoch {step // PER_EPOCH}"
-                )
+    rate = {"lr": recipe.optimizer.get("lr", 1.0)}
+    _check_schedule(recipe.schedule, f"{role}.schedule", steps, rate, math.inf)
+    _check_schedule(recipe.momentum, f"{role}.momentum", steps, {}, 1.0)
+
+
+def _check_schedule(spec: dict[str, Any], key: str, steps: int, more: dict[str, Any], high: float) -> None:
+    """Ask a schedule of ours for its value at each step: 0 to `high`. `more`: what it gets beside its constants."""
+    if not spec.get("_target_", "").startswith(SCHEDULES):
+        return
+    constants = {k: v for k, v in spec.items() if k != "_target_"}
+    for name, value in constants.items():
+        if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ConfigError(f"{key}.{name}", value, "a number")
+    schedule = get_method(spec["_target_"])
+    for step in range(steps):
+        value = schedule(step, steps, PER_EPOCH, **more, **constants)
+        if not 0 <= value <= high:
+            span = "0 to 1" if high == 1 else "0 or more"
+            expected = f"{span} at every step; it gives {value:g} in epoch {step // PER_EPOCH}"
+            raise ConfigError(key, constants, expected)
 
 
 def _number(key: str, value: Any, expected: str, fits: Any) -> None:

@@ -27,23 +27,16 @@ def row_name(row: dict[str, Any]) -> str:
 
 def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str, Any]:
     """The row, from the results by role and the roles that this job built."""
-    metrics: dict[str, float] = {}
-    for role, side in (("source_result", "source"), ("target_result", "target")):
-        if role in results:
-            facts = results[role].facts.items()
-            metrics |= {f"{side}_{name}": value for name, value in facts if name not in COUNTED}
-    model = results.get("model")
     kept = results["subset"].facts if "subset" in results else {}
-    total = results["source"].facts["train"]
-    none_kept = cfg.method.trains_on == "nothing"
+    made_of = config_of(cfg, results)
     return {
         "name": cfg.name,
         "method": cfg.method.name,
         "level": cfg.method.level,
         "trains_on": cfg.method.trains_on,
         "prune_ratio": ratio_of(cfg, kept),
-        "kept": 0 if none_kept else kept.get("kept", model.facts["examples"] if model else total),
-        "of": total,
+        "kept": _kept(cfg, results),
+        "of": results["source"].facts["train"],
         "source": cfg.source.name,
         "target": cfg.target.name if cfg.target else None,
         "surrogate": name_of(cfg.surrogate) if "surrogate" in results else None,
@@ -51,14 +44,34 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
         "transfer": cfg.transfer.trainable if cfg.transfer else None,
         "seed": cfg.seed,
         "seeds": seeds_of(cfg, results),
-        "config": (made_of := config_of(cfg, results)),
+        "config": made_of,
         "identity": fingerprint(made_of)[:16],
         "claimed": cfg.pretrain.subset is not None and "model" in results,
-        "metrics": metrics,
+        "metrics": _metrics(results),
         "cost": cost(results, built),
         "keys": {role: result.key for role, result in results.items()},
         "version": __version__,
     }
+
+
+def _metrics(results: dict[str, Result]) -> dict[str, float]:
+    """What was measured on source and target, by `source_` or `target_` and the metric's name."""
+    return {
+        f"{side}_{name}": value
+        for side in ("source", "target")
+        if f"{side}_result" in results
+        for name, value in results[f"{side}_result"].facts.items()
+        if name not in COUNTED
+    }
+
+
+def _kept(cfg: Config, results: dict[str, Result]) -> int:
+    """Source examples that the model is trained on: of the subset, else of the training itself, else all."""
+    if cfg.method.trains_on == "nothing":
+        return 0
+    if "subset" in results and "kept" in results["subset"].facts:
+        return results["subset"].facts["kept"]
+    return results["model"].facts["examples"] if "model" in results else results["source"].facts["train"]
 
 
 def ratio_of(cfg: Config, kept: dict[str, Any]) -> float:
@@ -86,18 +99,10 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     """Everything that made the row's numbers but the seeds and the prune ratio, by config key; nothing that the method
     did not use. Data sets stand by their content, functions with the hashes of their code, foreign files by theirs.
     """
-    made: dict[str, Any] = {}
-    for role, result in results.items():
-        kind, _, name = role.partition(".")
-        if DATA.get(kind) == "source" and cfg.method.trains_on == "nothing":
-            continue  # it never sees them
-        if kind in DATA:
-            place = made.setdefault(DATA[kind], {}) if not name else made.setdefault("others", {}).setdefault(name, {})
-            place |= _data(result)
-        elif kind in TRAINED and not name:
-            made[TRAINED[kind]] = _recipe(result)
-        elif (kind in LOOKS and not name) or (kind == OWN and "." not in name):  # the first of several surrogates
-            made.setdefault("signals", {})[role] = _recipe(result)
+    made = _data_sets(cfg, results)
+    made |= {key: _recipe(results[role]) for role, key in TRAINED.items() if role in results}
+    if signals := {role: _recipe(result) for role, result in results.items() if _is_signals(role)}:
+        made["signals"] = signals
     if "dynamics" in results:
         made["surrogate"] = made.get("surrogate", {}) | {"dynamics": _recipe(results["dynamics"])}
     if "model" in results and results["model"].recipe["stage"] == "train":
@@ -112,6 +117,25 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     for part in (made["evaluate"], *made.get("signals", {}).values()):
         part.pop("batch_size", None)  # how many at a time, not what comes out
     return made
+
+
+def _data_sets(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
+    """What each data set that the method sees is made of, by config key."""
+    made: dict[str, Any] = {}
+    for role, result in results.items():
+        kind, _, name = role.partition(".")
+        group = DATA.get(kind)
+        if group is None or (group == "source" and cfg.method.trains_on == "nothing"):
+            continue
+        place = made.setdefault("others", {}).setdefault(name, {}) if name else made.setdefault(group, {})
+        place |= _data(result)
+    return made
+
+
+def _is_signals(role: str) -> bool:
+    """Whether a role is a pass whose outputs the method reads; of several surrogates only the first one's."""
+    kind, _, name = role.partition(".")
+    return role in LOOKS or (kind == OWN and "." not in name)
 
 
 def _data(result: Result) -> dict[str, Any]:
@@ -143,15 +167,25 @@ def _method(cfg: Config, plan: Plan, results: dict[str, Result]) -> dict[str, An
     made = {name: value for name, value in _plain(method).items() if name not in ("name", "path")}
     if method.trains_on != "subset":
         return made
+    files = _files_of_scores(results)
+    return made | {"code": _codes(cfg, plan)} | ({"files": files} if files else {})
+
+
+def _codes(cfg: Config, plan: Plan) -> dict[str, str]:
+    """Hashes of the code of all functions that score, select and combine, by dotted path."""
     functions = [("select" if call in plan.chain else "score", call.function) for call in plan.calls]
-    functions += [("combine", {})] if method.runs > 1 or cfg.others else []
-    code = [code_behind(stage, {"function": function}) for stage, function in functions]
-    # a set: at some ratios the cut reads the same file too
-    files = sorted(
-        {r.recipe["inputs"].get("files", "") for r in results.values() if r.recipe["stage"] == "score"} - {""}
-    )
-    made |= {"code": {path: known for part in code for path, known in part.items()}}
-    return made | ({"files": files} if files else {})
+    if cfg.method.runs > 1 or cfg.others:
+        functions.append(("combine", {}))
+    code: dict[str, str] = {}
+    for stage, function in functions:
+        code |= code_behind(stage, {"function": function})
+    return code
+
+
+def _files_of_scores(results: dict[str, Result]) -> list[str]:
+    """Hashes of the foreign files that scores were read from, each once: at some ratios the cut reads the same one."""
+    read = [result.recipe["inputs"] for result in results.values() if result.recipe["stage"] == "score"]
+    return sorted({inputs["files"] for inputs in read if inputs.get("files")})
 
 
 def _plain(config: Any) -> dict[str, Any]:

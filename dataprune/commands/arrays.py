@@ -57,7 +57,7 @@ def run(words: list[str]) -> None:
     config = config_of(plan, given, args.seed)
     wanted = {name: array for those in given for name, array in those.items()}
     print(f"{method.name}: {_call(config.steps[-1].function)}")
-    if "labels" not in arrays and "labels" in wanted:
+    if "labels" in wanted.keys() - arrays.keys():
         print(f"labels: no --labels, so all {n} examples are one class")
     scores = {name: arrays[given] for name, given in (("scores", "scores"), ("cut", by)) if given in arrays}
     began = time.perf_counter()
@@ -140,23 +140,25 @@ def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tu
     The method's own cut happens where its scores are there: in --cut-scores, or in the scores where it cuts by what it
     ranks by. What is cut, or is not though the method would, is printed.
     """
-    own, fraction, by = method.cut, _fraction(method, args), "cut"
-    if args.cut is None and own is None and by in arrays:
+    if args.cut is None and method.cut is None and "cut" in arrays:
         raise ConfigError("--cut-scores", args.cut_scores, f"--cut FRACTION beside it: {method.name} has no cut")
-    if fraction and method.level == "class":
+    own = None if args.cut is not None else method.cut
+    by_ranking = own is None or own.score == method.score
+    by = "scores" if by_ranking and "cut" not in arrays else "cut"
+    fraction = _fraction(method, args)
+    if not fraction:
+        return fraction, by
+    if method.level == "class":
         raise ConfigError("--cut", fraction, "a method about examples: a cut leaves out examples")
-    if by not in arrays and (args.cut is not None or own is None or own.score == method.score):
-        by = "scores"
-        if fraction and by not in arrays:
-            raise ConfigError("--cut", fraction, "scores to cut by: a file of scores, or --cut-scores")
-    if fraction and by not in arrays:
-        assert own is not None
-        function = own.score["_target_"].rpartition(".")[2]
-        print(f"cut: none; in a job {method.name} leaves out the hardest {fraction:.0%} by {function} (--cut-scores)")
-        return 0.0, by
-    if fraction:
+    if by in arrays:
         print(f"cut: the hardest {fraction:.0%}, those of the highest scores, are left out before (--cut 0: none)")
-    return fraction, by
+        return fraction, by
+    if by_ranking:
+        raise ConfigError("--cut", fraction, "scores to cut by: a file of scores, or --cut-scores")
+    assert own is not None
+    function = own.score["_target_"].rpartition(".")[2]
+    print(f"cut: none; in a job {method.name} leaves out the hardest {fraction:.0%} by {function} (--cut-scores)")
+    return 0.0, by
 
 
 def _fraction(method: MethodConfig, args: argparse.Namespace) -> float:
@@ -174,27 +176,34 @@ def selector_arrays(plan: Plan, arrays: Arrays, labels: np.ndarray) -> list[Arra
     The method can do without an array that a selector has a default for; that it does is printed.
     """
     method, calls = plan.method, plan.steps
-    takes = {name for call in calls for name in parameters(call.function["_target_"]).names}
+    takes = set().union(*(parameters(call.function["_target_"]).names for call in calls))
     ranks = any(SCORES & set(call.filled) and call.function["_target_"] != PER_CLASS for call in calls)
     if ranks and "scores" not in arrays:
         raise ConfigError("scores", None, f"a file with one axis (n,), higher = kept first: {method.name} goes by them")
     for name in arrays.keys() - {"scores", "features", "labels", "cut", *takes}:
         target = calls[-1].function["_target_"]
         raise ConfigError("--array", name, f"a parameter of {target}: {', '.join(parameters(target).names)}")
-    for name in sorted(arrays.keys() & takes):
-        if method.level == "example" and len(labels) not in (shape := arrays[name].shape)[:2]:
-            raise ConfigError(name, Shown(f"array of shape {shape}"), f"{len(labels)} rows, one an example")
+    if method.level == "example":
+        _check_rows({name: arrays[name] for name in sorted(arrays.keys() & takes)}, len(labels))
     return [_given(call, plan, arrays, labels) for call in calls]
+
+
+def _check_rows(arrays: Arrays, n: int) -> None:
+    """Raise a ConfigError for an array that has not one row an example (or is one of several models, then rows)."""
+    for name, array in arrays.items():
+        if n not in array.shape[:2]:
+            raise ConfigError(name, Shown(f"array of shape {array.shape}"), f"{n} rows, one an example")
 
 
 def _given(call: Call, plan: Plan, arrays: Arrays, labels: np.ndarray) -> Arrays:
     """The user's arrays for one selector."""
     wanted, takes = {}, parameters(call.function["_target_"])
     optional = [name for name in takes.names if name in arrays and name not in (*call.filled, *call.function, "cut")]
+    there = arrays | {"labels": labels}
     for name in {**call.arrays, **dict.fromkeys(optional)}:
         about = ARRAYS.get(call.arrays.get(name, name))
-        if name == "labels" or name in arrays:
-            wanted[name] = labels if name == "labels" else arrays[name]
+        if name in there:
+            wanted[name] = there[name]
         elif name in takes.required or name == "features":
             option = "a file with two axes (n, d)" if name == "features" else f"--array {name}=FILE.npy"
             raise ConfigError(name, None, f"{option}: {about.shape}, {about.about}" if about else option)

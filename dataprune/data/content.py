@@ -11,11 +11,12 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hydra.utils import get_method
 
-from dataprune.callables import parameters
+from dataprune.callables import Parameters, parameters
 from dataprune.config import IndexConfig
 from dataprune.data.examples import Dataset, packed
 from dataprune.data.paths import Paths
@@ -29,14 +30,29 @@ SETTLED = 2_000_000_000  # ns: a file that changed less than this before it was 
 
 def read(config: IndexConfig, label: str) -> Dataset:
     """Call the config's reader; it gets `path`, `columns` and `seed` if it has such parameters."""
+    try:
+        dataset = get_method(config.reader["_target_"])(**_arguments(config, label))
+    except ConfigError as error:
+        raise error.under(label) from None
+    if config.path is not None and dataset.root is not None:
+        _check_watched(dataset.root, config.path, label)
+    for split in ("train", "test"):
+        if split not in dataset.splits:
+            raise ConfigError(f"{label}.reader", config.reader["_target_"], f"a reader that gives a {split} split")
+    return dataset
+
+
+def _arguments(config: IndexConfig, label: str) -> dict[str, Any]:
+    """The constants of the reader, with `path`, `columns` and `seed` where it takes them.
+
+    Raises ConfigError for a path or columns that the reader would not get, and for a path that it lacks.
+    """
     constants = {k: v for k, v in config.reader.items() if k != "_target_"}
     takes = parameters(config.reader["_target_"])
-    if config.path is not None and ("path" in constants or not (takes.open or "path" in takes.names)):
-        why = "it is a constant of the reader already" if "path" in constants else "the reader takes no path"
+    if config.path is not None and (why := _refused("path", constants, takes)):
         raise ConfigError(f"{label}.path", config.path, f"null: {why}, and this one's state would be watched instead")
     if config.columns is not None:
-        if "columns" in constants or not (takes.open or "columns" in takes.names):
-            why = "it is a constant of the reader already" if "columns" in constants else "the reader takes no columns"
+        if why := _refused("columns", constants, takes):
             raise ConfigError(f"{label}.columns", config.columns, f"null: {why}")
         constants["columns"] = config.columns
     for name, value in (("path", config.path), ("seed", config.seed)):
@@ -44,21 +60,22 @@ def read(config: IndexConfig, label: str) -> Dataset:
             if value is None:
                 raise ConfigError(f"{label}.{name}", None, "a value; this data set is read from there")
             constants[name] = value
-    try:
-        dataset = get_method(config.reader["_target_"])(**constants)
-    except ConfigError as error:
-        raise error.under(label) from None
-    if config.path is not None and dataset.root is not None:
-        root, watched = os.path.abspath(dataset.root), os.path.abspath(config.path)
-        if root != watched and not root.startswith(watched + os.sep):
-            expected = (
-                f"a folder that holds the images too: the reader takes them from {root}, whose state is not watched"
-            )
-            raise ConfigError(f"{label}.path", config.path, expected)
-    for split in ("train", "test"):
-        if split not in dataset.splits:
-            raise ConfigError(f"{label}.reader", config.reader["_target_"], f"a reader that gives a {split} split")
-    return dataset
+    return constants
+
+
+def _refused(name: str, constants: dict[str, Any], takes: Parameters) -> str | None:
+    """Why a value of the data set cannot be handed to its reader; None = it can."""
+    if name in constants:
+        return "it is a constant of the reader already"
+    return None if takes.open or name in takes.names else f"the reader takes no {name}"
+
+
+def _check_watched(root: str | Path, path: str, label: str) -> None:
+    """Raise a ConfigError if the images lie outside `path`, the folder whose state is watched."""
+    lies, watched = os.path.abspath(root), os.path.abspath(path)
+    if lies != watched and not lies.startswith(watched + os.sep):
+        expected = f"a folder that holds the images too: the reader takes them from {lies}, whose state is not watched"
+        raise ConfigError(f"{label}.path", path, expected)
 
 
 def hashed(item: bytes | np.ndarray | tuple[str, ...]) -> bytes:

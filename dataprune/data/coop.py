@@ -6,6 +6,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,23 @@ def read(path: str, split: str, images: str = "") -> Dataset:
     if not isinstance(found, dict) or not {"train", "test"} <= found.keys():
         raise ConfigError("split", str(file), 'an object with the lists "train", "val" and "test"')
     entries = {name: [_entry(file, e) for e in found.get(key, [])] for key, name in SPLITS.items()}
-    names: dict[int, str] = {}
-    for _, label, name in chain.from_iterable(entries.values()):
-        if names.setdefault(label, name) != name:
-            raise ConfigError("split", str(file), f"one name for label {label}, not {names[label]!r} and {name!r}")
-    if sorted(names) != list(range(len(names))):
-        raise ConfigError("split", str(file), f"labels 0 to {len(names) - 1}; it has {sorted(names)[:8]} ...")
+    classes = _class_names(file, chain.from_iterable(entries.values()))
     splits = {
         name: _split(root, images, [e[0] for e in rows], [e[1] for e in rows]) for name, rows in entries.items() if rows
     }
     _disjoint(file, splits)
-    return Dataset([names[i] for i in range(len(names))], splits, root=root)
+    return Dataset(classes, splits, root=root)
+
+
+def _class_names(file: Path, entries: Iterable[tuple[str, int, str]]) -> list[str]:
+    """The names of classes 0, 1, ...; raises ConfigError for a label with two names, and where one is left out."""
+    names: dict[int, str] = {}
+    for _, label, name in entries:
+        if names.setdefault(label, name) != name:
+            raise ConfigError("split", str(file), f"one name for label {label}, not {names[label]!r} and {name!r}")
+    if sorted(names) != list(range(len(names))):
+        raise ConfigError("split", str(file), f"labels 0 to {len(names) - 1}; it has {sorted(names)[:8]} ...")
+    return [names[i] for i in range(len(names))]
 
 
 def read_lines(path: str, train: str = "train.json", test: str = "test.json", images: str = "") -> Dataset:

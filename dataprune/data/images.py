@@ -53,14 +53,7 @@ class Images(Codec):
         self.size = self.view.crop if size is None and isinstance(self.view.crop, int) else size
         if channels not in (None, 1, 3):
             raise ConfigError("channels", channels, "1 (grey), 3 (RGB) or null (as they are)")
-        if (mean is None) != (std is None):
-            raise ConfigError("std", std, "both mean and std, or neither")
-        if mean is None or std is None:
-            return
-        if len({len(mean), len(std), channels or len(mean)}) > 1:
-            raise ConfigError("mean", mean, "one number a channel, as in std")
-        if not all(value > 0 for value in std):
-            raise ConfigError("std", std, "numbers above 0: pixels are divided by them")
+        _check_normalising(channels, mean, std)
 
     def decode(self, item: Item, draw: Draw | None = None) -> Columns:
         """Return `image` uint8 (h, w, c) of one image; see `pixels.decode`.
@@ -150,19 +143,46 @@ class Images(Codec):
         return {"mean": mean, "std": [float(s) or 1.0 for s in spread]}
 
 
+def _check_normalising(channels: int | None, mean: list[float] | None, std: list[float] | None) -> None:
+    """Raise a ConfigError unless mean and std are both missing, or both have one number a channel, std above 0."""
+    if (mean is None) != (std is None):
+        raise ConfigError("std", std, "both mean and std, or neither")
+    if mean is None or std is None:
+        return
+    if len({len(mean), len(std), channels or len(mean)}) > 1:
+        raise ConfigError("mean", mean, "one number a channel, as in std")
+    if not all(value > 0 for value in std):
+        raise ConfigError("std", std, "numbers above 0: pixels are divided by them")
+
+
 def checked_view(size: int | None, resize: int | list[int] | None, crop: float | None) -> View:
     """Return the view that these constants of `Images` mean; raises ConfigError for what cannot be one."""
-    sides = [resize] if resize is None or isinstance(resize, int) else list(resize)
-    if resize is not None and not (len(sides) in (1, 2) and all(isinstance(s, int) and s >= 1 for s in sides)):
-        raise ConfigError("resize", resize, "pixels of the short side, or [height, width]")
-    if crop is not None and not (0 < crop <= 1 or (crop > 1 and crop == int(crop))):
-        raise ConfigError("crop", crop, "whole pixels, or a share of the centred square (above 0 to 1)")
-    pixels = crop is not None and crop > 1
-    if crop is not None and pixels and resize is not None and crop > min(s for s in sides if s is not None):
-        raise ConfigError("crop", crop, f"at most resize={resize}")
-    if crop is not None and not pixels and size is None:
+    resized, cut = _resized(resize), _cropped(crop)
+    if cut is None:
+        if resize is not None and size is None and np.size(resize) == 1:
+            raise ConfigError("crop", None, f"a side in pixels, or a size: resize={resize} leaves images of two sides")
+    elif cut > 1:
+        if resized is not None and cut > np.min(resized):
+            raise ConfigError("crop", crop, f"at most resize={resize}")
+    elif size is None:
         raise ConfigError("size", None, f"a side in pixels: crop={crop} is a share")
-    if resize is not None and crop is None and size is None and len(sides) == 1:
-        raise ConfigError("crop", None, f"a side in pixels, or a size: resize={resize} leaves images of two sides")
-    resized = resize if resize is None or isinstance(resize, int) else (sides[0] or 0, sides[-1] or 0)
-    return View(resized, int(crop) if crop is not None and pixels else crop)
+    return View(resized, cut)
+
+
+def _resized(resize: int | list[int] | None) -> int | tuple[int, int] | None:
+    """`View.resize` of this constant: a list is height and width."""
+    if resize is None:
+        return None
+    sides = [resize] if isinstance(resize, int) else list(resize)
+    if len(sides) not in (1, 2) or not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise ConfigError("resize", resize, "pixels of the short side, or [height, width]")
+    return resize if isinstance(resize, int) else (sides[0], sides[-1])
+
+
+def _cropped(crop: float | None) -> int | float | None:
+    """`View.crop` of this constant: whole pixels as int, a share of the square as it is."""
+    if crop is None or 0 < crop <= 1:
+        return crop
+    if not crop > 1 or crop != int(crop):
+        raise ConfigError("crop", crop, "whole pixels, or a share of the centred square (above 0 to 1)")
+    return int(crop)

@@ -23,6 +23,18 @@ def read(path: str, image: str = "image", label: str = "label") -> Dataset:
     Class names come from the metadata (`class_names`, or Hugging Face's own feature description), else the label
     numbers are the names. Without a test file the validation file is the test split.
     """
+    files = _files_of_splits(path)
+    splits = {split: _split(parts, image, label) for split, parts in files.items() if parts}
+    classes = class_names(pq.read_schema(files["train"][0]), label)
+    if any(len(split.labels) == 0 for split in splits.values()):
+        raise ConfigError("path", path, "a row at least in the files of each split")
+    if classes is None:
+        classes = [str(i) for i in range(int(max(s.labels.max() for s in splits.values())) + 1)]
+    return Dataset(classes, splits)
+
+
+def _files_of_splits(path: str) -> dict[str, list[Path]]:
+    """The files of train, test and (unless they stand in for test) validation, each in name order."""
     folder = Path(path)
     files = {split: sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "validation", "test")}
     if not files["test"]:
@@ -31,13 +43,7 @@ def read(path: str, image: str = "image", label: str = "label") -> Dataset:
         if not files[split]:
             there = ", ".join(p.name for p in sorted(folder.glob("*"))[:5]) or "nothing"
             raise ConfigError("path", path, f"a folder with {split}*.parquet inside; it has {there}")
-    splits = {split: _split(parts, image, label) for split, parts in files.items() if parts}
-    classes = class_names(pq.read_schema(files["train"][0]), label)
-    if any(len(split.labels) == 0 for split in splits.values()):
-        raise ConfigError("path", path, "a row at least in the files of each split")
-    if classes is None:
-        classes = [str(i) for i in range(int(max(s.labels.max() for s in splits.values())) + 1)]
-    return Dataset(classes, splits)
+    return files
 
 
 def _split(files: list[Path], image: str, label: str) -> Split:

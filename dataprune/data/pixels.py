@@ -73,13 +73,18 @@ def decode(
     # JPEGs are decoded at the smallest of their scales that still covers the result
     if picture.format == "JPEG" and size is not None and box is None and view == WHOLE:
         picture.draft(mode, (size, size))
-    picture = eight_bit(picture).convert(mode)
-    if box is None:
-        picture = view.of(picture)
-    if size is not None and (picture.size != (size, size) or box is not None):
-        picture = picture.resize((size, size), Pillow.Resampling.BILINEAR, box or centre(*picture.size))
+    picture = _part(eight_bit(picture).convert(mode), size, box, view)
     pixels = np.asarray(picture, dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _part(picture: Pillow.Image, size: int | None, box: Box | None, view: View) -> Pillow.Image:
+    """The box of a picture, or without one its view, at the wanted size."""
+    if box is None:
+        picture = view.of(picture)
+    if size is None or (box is None and picture.size == (size, size)):
+        return picture
+    return picture.resize((size, size), Pillow.Resampling.BILINEAR, box or centre(*picture.size))
 
 
 class TooDeep(ValueError):

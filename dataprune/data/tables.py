@@ -31,14 +31,12 @@ def files_of_splits(root: Path, named: dict[str, str]) -> dict[str, list[Path]]:
         raise ConfigError("path", str(root), "a folder with train and test files inside; this is a file")
     if unknown := sorted(named.keys() - WORDS.keys()):
         raise ConfigError("reader.splits", unknown[0], " | ".join(WORDS))
-    found = {}
-    for split, usual in WORDS.items():
-        words = (named[split],) if split in named else usual
-        files = next((files for word in words if (files := _called(root, word))), [])
-        if split in named and not files:
-            raise ConfigError("reader.splits", dict(named), f"files that are there; there are {first_names(root)}")
-        if files:
+    found: dict[str, list[Path]] = {}
+    for split, words in (WORDS | {split: (word,) for split, word in named.items()}).items():
+        if files := next((files for word in words if (files := _called(root, word))), []):
             found[split] = files
+        elif split in named:
+            raise ConfigError("reader.splits", dict(named), f"files that are there; there are {first_names(root)}")
     if "train" not in found or len(found) < 2:
         missing = "train" if "train" not in found else "test"
         kinds = ", ".join(READERS)

@@ -5,6 +5,7 @@
 What DIR holds: dataprune.data.tables. Labels are integers, or the names of classes.
 """
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +38,33 @@ def read(
     so many examples of train become the validation split, the same share of each class, drawn by `seed`. Without a
     test split the validation split is the test split.
     """
-    wanted = ["text"] if columns is None else [columns] if isinstance(columns, str) else list(columns)
-    if not 1 <= len(wanted) <= 2:
-        raise ConfigError("columns", wanted, "one column of text, or two for pairs")
+    wanted = _text_columns(columns)
     files = files_of_splits(Path(path), splits or {})
     tables = {name: [(file, table(file, [*wanted, label])) for file in those] for name, those in files.items()}
-    values = [value for _, columns_of in tables["train"] for value in columns_of[label]]
-    stated = next((names for file in files["train"] if (names := _stated(file, label))), None)
-    names, ids = _classes(values, None if classes is None else [str(name) for name in classes], stated)
+    labels = list(chain.from_iterable(columns_of[label] for _, columns_of in tables["train"]))
+    names, ids = _classes(labels, None if classes is None else list(map(str, classes)), _stated(files["train"], label))
     found = {name: _split(those, wanted, label, ids) for name, those in tables.items()}
-    if carve and found.keys() != {"train", "test"}:
-        raise ConfigError("reader.carve", carve, "0: there is a validation split")
     if carve:
+        if found.keys() != {"train", "test"}:
+            raise ConfigError("reader.carve", carve, "0: there is a validation split")
         found["train"], found["validation"] = _carved(found["train"], carve, seed)
     if "test" not in found:
         found["test"] = found.pop("validation")
     return Dataset(names, found)
 
 
-def _stated(file: Path, label: str) -> list[str] | None:
-    return class_names(schema_of(file), label) if file.suffix.lower() == ".parquet" else None
+def _text_columns(columns: list[str] | str | None) -> list[str]:
+    """The one or two columns of text; None = `text`."""
+    wanted = ["text"] if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    if not 1 <= len(wanted) <= 2:
+        raise ConfigError("columns", wanted, "one column of text, or two for pairs")
+    return wanted
+
+
+def _stated(files: list[Path], label: str) -> list[str] | None:
+    """The class names in the first Parquet file that gives some."""
+    schemas = (schema_of(file) for file in files if file.suffix.lower() == ".parquet")
+    return next((names for schema in schemas if (names := class_names(schema, label))), None)
 
 
 def _is_number(value: Any) -> bool:
@@ -76,13 +84,28 @@ def _classes(
     values = [value for value in values if value not in (None, "")]  # these are named with their rows later
     words = {str(value) for value in values}
     if listed is not None and words <= set(listed):  # also [1,2,3,4,5]: stars, which do not begin at 0
-        return listed, {name: i for i, name in enumerate(listed)}
-    if all(map(_is_number, values)) or not all(isinstance(value, str) for value in values):
-        return listed or stated or _numbers(values), None
-    names = listed or stated or sorted(words)
-    if not (listed or stated) and (numbers := sorted(filter(_is_number, words))):  # "3" between words is a slip
+        return listed, _numbered(listed)
+    known = listed or stated
+    if _are_numbers(values):
+        return known or _numbers(values), None
+    names = known or _sorted_words(words)
+    return names, _numbered(names)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    """Whether labels stand for themselves: all are integers, or some are no text (wrong ones are named later)."""
+    return all(map(_is_number, values)) or not all(isinstance(value, str) for value in values)
+
+
+def _numbered(names: list[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(names)}
+
+
+def _sorted_words(words: set[str]) -> list[str]:
+    """Class names that nothing states; a number between words is a slip."""
+    if numbers := sorted(filter(_is_number, words)):
         raise ConfigError("reader.label", Shown(f"{numbers[0]!r} beside other words"), EXPECTED)
-    return names, {name: i for i, name in enumerate(names)}
+    return sorted(words)
 
 
 def _numbers(values: list[Any]) -> list[str]:

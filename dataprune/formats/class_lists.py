@@ -22,15 +22,20 @@ def listed(path: str | Path, class_names: Sequence[str]) -> np.ndarray:
     file, n = Path(path), len(class_names)
     if file.suffix == ".npy":
         return _marked(class_labels("path", np.load(file, allow_pickle=False), n_classes=n), n)
-    ids = {name: i for i, name in enumerate(class_names)}
     words = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-    # a name comes before an id: the classes of digits are called 0 to 9
-    ids |= {word: int(word) for word in words if word not in ids and word.isdigit() and int(word) < n}
+    ids = _ids(words, class_names)
     unknown = [word for word in words if word not in ids]
     if unknown or not words:
         found = f"{len(unknown)} unknown classes, such as {', '.join(unknown[:5])}" if unknown else "an empty list"
         raise ConfigError("path", Shown(f"{str(path)!r} with {found}"), f"names such as {class_names[0]}, or ids")
     return _marked(np.array([ids[word] for word in words]), n)
+
+
+def _ids(words: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
+    """Ids by name, and by those words that are ids. Names come first: the classes of digits are called 0 to 9."""
+    ids = {name: i for i, name in enumerate(class_names)}
+    others = [word for word in words if word not in ids and word.isdigit()]
+    return ids | {word: int(word) for word in others if int(word) < len(class_names)}
 
 
 def below(path: str | Path, class_names: Sequence[str], *, synsets: Sequence[str]) -> np.ndarray:

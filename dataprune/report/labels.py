@@ -46,14 +46,16 @@ def distinguish(configs: Mapping[str, dict[str, Any]], known: Collection[Key]) -
     columns = {key: list(map(_plain, column)) for key, column in values.items()}
     differing = sorted((key for key, column in columns.items() if len(set(column)) > 1), key=_preference)
     chosen = _choose(differing, columns, len(order))
-    words: dict[str, list[str]] = {identity: [] for identity in order}
-    for key in chosen:
-        for identity, text in zip(order, _shown(key, values[key]), strict=True):
-            words[identity].append(f"{suffix(key, known)}={text}")
-    told = {identity: " ".join(parts) for identity, parts in words.items()}
-    if len(set(told.values())) < len(order):  # equal configs under two hashes, or values that read alike
-        told = {identity: f"{text} identity={identity}".strip() for identity, text in told.items()}
-    return told, [".".join(key) for key in differing if key not in chosen]
+    shown = [[f"{suffix(key, known)}={text}" for text in _shown(key, values[key])] for key in chosen]
+    told = {identity: " ".join(parts[i] for parts in shown) for i, identity in enumerate(order)}
+    return _unique(told), [".".join(key) for key in differing if key not in chosen]
+
+
+def _unique(told: dict[str, str]) -> dict[str, str]:
+    """Words by identity, with the identity where two read alike: equal configs under two hashes, or such values."""
+    if len(set(told.values())) == len(told):
+        return told
+    return {identity: f"{text} identity={identity}".strip() for identity, text in told.items()}
 
 
 def leaves(config: Mapping[str, Any], above: Key = ()) -> dict[Key, Any]:

@@ -81,12 +81,16 @@ def show_selections(page: Page, store: Store, lines: pd.DataFrame) -> None:
     gone = [row["label"] for row in wanted[:MOST_LINES] if not _is_there(store, row["keys"])]
     if gone:
         page.note(f"What is kept is not shown of {', '.join(gone)}: the store no longer holds it.")
-    if not chosen:
-        return
-    page.heading(2, "What is kept, what goes")
+    if chosen:
+        page.heading(2, "What is kept, what goes")
     for selection in chosen:
         _show(page, selection)
-    for group in by_data([s for s in chosen if s.classes is None]):
+    _show_side_by_side(page, [s for s in chosen if s.classes is None])
+
+
+def _show_side_by_side(page: Page, chosen: list[Selection]) -> None:
+    """Of each data set, the selections of examples at its largest prune ratio beside one another."""
+    for group in by_data(chosen):
         ratio = max(s.prune_ratio for s in group)
         alike = [s for s in group if s.prune_ratio == ratio]
         if len(alike) > 1:
@@ -94,17 +98,12 @@ def show_selections(page: Page, store: Store, lines: pd.DataFrame) -> None:
 
 
 def _show(page: Page, selection: Selection) -> None:
+    """One line: its scores or class ranking, and examples of what it keeps and of what it prunes."""
     label, examples, scores = selection.label, selection.examples, selection.scores
     count = f"{selection.kept.sum():,} of {len(examples):,} examples"
     page.heading(3, f"{label} at prune ratio {selection.prune_ratio:g}: {count}")
     if selection.classes is not None:
-        if scores is not None:
-            title = f"{label}: source classes in rank order (blue: kept)"
-            page.figure(figures.class_ranking(scores, examples.classes, selection.classes, title), f"classes {label}")
-            if not selection.combined and scores.min() >= 0 < scores.sum() and (scores == np.rint(scores)).all():
-                _show_concentration(page, label, scores)
-        order = "in pick order" if scores is not None else "in random order"
-        page.note(f"Kept, {order}: " + " ".join(examples.classes[c] for c in selection.classes))
+        _show_classes(page, label, examples.classes, selection.classes, scores, selection.combined)
     elif scores is not None:
         page.figure(figures.histogram(scores, selection.kept, f"{label}: scores"), f"scores {label}")
     per_example = scores if selection.classes is None else None
@@ -113,6 +112,26 @@ def _show(page: Page, selection: Selection) -> None:
             shown, how = _extremes(ids, per_example, verb)
             page.note(f"{verb}, {how}:")
             show_examples(page, examples, shown, per_example, f"{verb} {label}")
+
+
+def _show_classes(
+    page: Page, label: str, names: list[str], kept: np.ndarray, scores: np.ndarray | None, combined: bool
+) -> None:
+    """The ranking of classes, how the target falls on them where the scores count its examples, and which are kept."""
+    kept_names = " ".join(names[c] for c in kept)
+    if scores is None:
+        page.note(f"Kept, in random order: {kept_names}")
+        return
+    title = f"{label}: source classes in rank order (blue: kept)"
+    page.figure(figures.class_ranking(scores, names, kept, title), f"classes {label}")
+    if not combined and _are_counts(scores):
+        _show_concentration(page, label, scores)
+    page.note(f"Kept, in pick order: {kept_names}")
+
+
+def _are_counts(scores: np.ndarray) -> bool:
+    """Whether scores of classes are numbers of examples: whole, none below 0, and not all 0."""
+    return bool(scores.min() >= 0 < scores.sum() and (scores == np.rint(scores)).all())
 
 
 def _show_concentration(page: Page, label: str, counts: np.ndarray) -> None:
