@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 
 from dataprune.arrays import ARRAYS
 from dataprune.callables import parameters
+from dataprune.checks.config import check_ranges
 from dataprune.commands.conf import options, read
 from dataprune.commands.files import Arrays, fingerprint, read_arrays
 from dataprune.config import MethodConfig, SelectConfig
-from dataprune.config_checks import check_ranges
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
 from dataprune.plan import CUT, FILLED, PER_CLASS, SCORES, Call, Plan, compiled

@@ -9,6 +9,8 @@ from typing import Any
 
 from dataprune.arrays import ARRAYS, computed, entry
 from dataprune.callables import check_target
+from dataprune.checks.recipes import SAMPLED, check_recipe
+from dataprune.checks.rehearsal import rehearse
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
 from dataprune.data.codecs import codec_of, decoding, disagreement
@@ -17,8 +19,6 @@ from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
 from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
-from dataprune.recipe_checks import SAMPLED, check_recipe
-from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
 
 # what a network's function may ask of the data; that they have it is known when they are decoded
