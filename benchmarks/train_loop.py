@@ -32,7 +32,7 @@ N, BATCH = 4096, 32  # a step of about 20 ms on one core
 CONFIG = TrainConfig(
     model={"_target_": "dataprune.models.networks.resnet", "width": 8, "blocks": [1, 1, 1, 1]},
     optimizer={"_target_": "torch.optim.SGD", "lr": 0.05, "momentum": 0.9},
-    schedule={"_target_": "dataprune.models.schedules.cosine"},
+    schedule={"_target_": "dataprune.training.schedules.cosine"},
     batch_size=BATCH,
     augment=AugmentConfig(crop_padding=4, flip=True),
 )

@@ -12,7 +12,7 @@ __version__ = "0.2.0.dev0"
 def __getattr__(name: str) -> Any:
     """`dataprune.Recorder`, imported when it is first asked for: it needs torch, most of the package does not."""
     if name == "Recorder":
-        from dataprune.recorder import Recorder
+        from dataprune.training.recorder import Recorder
 
         return Recorder
     raise AttributeError(f"module 'dataprune' has no attribute {name!r}")

@@ -25,8 +25,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dataprune import report
+from dataprune.checks.config import typed
 from dataprune.config import Config
-from dataprune.config_checks import typed
 from dataprune.errors import ConfigError
 from dataprune.overrides import check_overrides, check_words
 from dataprune.processes import LostWorker

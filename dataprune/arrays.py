@@ -122,7 +122,7 @@ def _class_errors(heldout: Path, examples: Path) -> np.ndarray:
     return recall_weights(outcomes["prediction"], labels, _count_classes(examples))
 
 
-_STEP, _SIGNAL = "dataprune.quantities.", "dataprune.signals."
+_STEP, _SIGNAL = "dataprune.training.quantities.", "dataprune.signals."
 _quantity = partial(Array, "dynamics", ("epochs", "n"), "float32")
 _source_features = Array("signals", ("n", "d"), "float32", "another name of features", load=_mapped("features"))
 ARRAYS = {

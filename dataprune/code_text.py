@@ -10,6 +10,8 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+PLAIN = "S"  # first character of the word that a string becomes
+
 
 def parsed(path: str | Path) -> tuple[bytes, ast.Module]:
     """Return a source file's bytes and its tree. LookupError, with the place, if it cannot be read or is no Python."""
@@ -31,13 +33,18 @@ def imported(tree: ast.AST, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            home = absolute("." * node.level + (node.module or ""), package)
-            yield home
-            yield from (f"{home}.{alias.name}" for alias in node.names if alias.name != "*")
+            yield from _imported_from(node, package)
         elif isinstance(node, ast.Call):
             yield from _imported_by_name(node, package)
         elif isinstance(node, ast.Assign) and "__all__" in (getattr(target, "id", "") for target in node.targets):
             yield from (f"{package}.{word}" for word in _texts(node.value))
+
+
+def _imported_from(node: ast.ImportFrom, package: str) -> Iterator[str]:
+    """The module that a `from ... import` names, and each name in it, which may be a module too."""
+    home = absolute("." * node.level + (node.module or ""), package)
+    yield home
+    yield from (f"{home}.{alias.name}" for alias in node.names if alias.name != "*")
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
@@ -72,9 +79,23 @@ def stripped(source: bytes) -> str:
     """
     text = source.decode(tokenize.detect_encoding(io.BytesIO(source).readline)[0])
     text = text.replace("\r\n", "\n").replace("\r", "\n") + "\n"  # as Python itself reads it
-    lines = io.StringIO(text).readlines()  # (splitlines would split at form feeds, too)
     words: list[str] = []
     statement = 0  # where the words of the statement that is being read begin
+    for kind, string in _tokens(text):
+        if kind in ("NEWLINE", "INDENT", "DEDENT"):
+            if kind == "NEWLINE" and _is_idle(words[statement:]):
+                del words[statement:]
+            else:
+                words.append(kind)
+            statement = len(words)
+        elif kind not in ("COMMENT", "NL", "ENDMARKER", "ENCODING"):
+            words.append((PLAIN if _is_plain(kind, string) else ".") + string)
+    return "\0".join(words)  # no source text holds a NUL
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """(kind, text) of each token; an f-string that is made of several is one of kind FORMATTED."""
+    lines = io.StringIO(text).readlines()  # (splitlines would split at form feeds, too)
     start: tuple[int, int] | None = None  # of an f-string that is being read
     depth = 0
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -84,24 +105,20 @@ def stripped(source: bytes) -> str:
         elif kind.endswith("STRING_END"):
             depth -= 1
             if depth == 0 and start is not None:
-                words.append("." + _between(lines, start, token.end))
+                yield "FORMATTED", _between(lines, start, token.end)
                 start = None
-        elif depth or kind in ("COMMENT", "NL", "ENDMARKER", "ENCODING"):
-            continue
-        elif kind == "STRING":
-            # only plain strings are nobody's when they stand alone: one that is formatted calls functions
-            kept = "." if "f" in re.split("['\"]", token.string, maxsplit=1)[0].lower() else "S"
-            words.append(kept + token.string)
-        elif kind in ("NEWLINE", "INDENT", "DEDENT"):
-            said = words[statement:]
-            if kind == "NEWLINE" and said and all(word[0] == "S" for word in said):  # a string that nobody uses
-                del words[statement:]
-            else:
-                words.append(kind)
-            statement = len(words)
-        else:
-            words.append("." + token.string)
-    return "\0".join(words)  # no source text holds a NUL
+        elif not depth:
+            yield kind, token.string
+
+
+def _is_plain(kind: str, string: str) -> bool:
+    """Whether a token is a string that calls nothing: one that is formatted calls functions."""
+    return kind == "STRING" and "f" not in re.split("['\"]", string, maxsplit=1)[0].lower()
+
+
+def _is_idle(words: list[str]) -> bool:
+    """Whether a statement is strings alone, which nobody uses."""
+    return bool(words) and all(word[0] == PLAIN for word in words)
 
 
 def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:

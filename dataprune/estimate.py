@@ -47,18 +47,7 @@ def estimate(cfg: Config, stamps: Stamps | None = None) -> None:
 
     stamps: of a driver with many jobs, which looks at the files of a data set once.
     """
-    store, stamps = Store(cfg.run.store, verify=False), {} if stamps is None else stamps
-    found, needs, shared = 0, [], 0
-    for name, single in experiments(cfg):
-        planner = Planner(store, single, stamps)
-        experiment(single, planner)
-        found += planner.found
-        for key, need in planner.needs.items():
-            if key in planned:
-                shared += 1
-                continue
-            planned[key] = need
-            needs.append((name, need))
+    needs, found, shared = _new_needs(cfg, {} if stamps is None else stamps)
     print(f"\n{'':18}{'stage':14}{'':10}{'seconds':>9}{'RAM MB':>9}{'disk MB':>9}")
     for name, n in needs:
         shown = "unknown" if n.seconds is None else f"{n.seconds:.1f}"
@@ -73,6 +62,21 @@ def estimate(cfg: Config, stamps: Stamps | None = None) -> None:
         f"found: {found}; shared with what stands above or in earlier jobs: {shared}"
     )
     _check_room(cfg, ram, disk)
+
+
+def _new_needs(cfg: Config, stamps: Stamps) -> tuple[list[tuple[str, Need]], int, int]:
+    """What no job before would build, by experiment; how many results are found, and how many stages are shared."""
+    store = Store(cfg.run.store, verify=False)
+    needs, found, shared = [], 0, 0
+    for name, single in experiments(cfg):
+        planner = Planner(store, single, stamps)
+        experiment(single, planner)
+        found += planner.found
+        new = {key: need for key, need in planner.needs.items() if key not in planned}
+        shared += len(planner.needs) - len(new)
+        planned.update(new)
+        needs += [(name, need) for need in new.values()]
+    return needs, found, shared
 
 
 class Planner(Stages):
@@ -161,17 +165,22 @@ class Planner(Stages):
     def _look(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:
         of_surrogate = isinstance(config, SignalsConfig) or role.startswith("heldout")
         speed = self._speed(self.cfg.surrogate if of_surrogate else self.cfg.pretrain, results)
-        arrays = [Array("", ("n", 2), "int64", "predictions", passes="forward")]
-        if isinstance(config, SignalsConfig):
-            own = {signal: own_signal(signal, spec) for signal, spec in config.functions.items()}
-            arrays = [own.get(array) or ARRAYS[array] for array in config.arrays]
-        rows = results["examples"].facts[config.split]
-        known = speed.image_s is not None and all(array.passes for array in arrays)
-        # a batch of per-example gradients was seen to take three times a training step
-        times = 3 if any(array.passes == "gradient" for array in arrays) else 1 / 3
-        seconds = rows * speed.image_s * times if known and speed.image_s is not None else None
+        arrays = _looked_at(config)
+        rows, passes = results["examples"].facts[config.split], {array.passes for array in arrays}
+        seconds: float | None = None
+        if speed.image_s is not None and all(passes):
+            # a batch of per-example gradients was seen to take three times a training step
+            seconds = rows * speed.image_s * (3 if "gradient" in passes else 1 / 3)
         disk = rows * sum(row_bytes(array.axes, array.dtype, speed) for array in arrays) / 1e6
         return Need(role, name, seconds, speed.images_mb + speed.model_mb, disk)
+
+
+def _looked_at(config: Any) -> list[Array]:
+    """The arrays that a look at a split leaves: the signals that are asked for, or an evaluation's predictions."""
+    if not isinstance(config, SignalsConfig):
+        return [Array("", ("n", 2), "int64", "predictions", passes="forward")]
+    own = {signal: own_signal(signal, spec) for signal, spec in config.functions.items()}
+    return [own.get(array) or ARRAYS[array] for array in config.arrays]
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from dataprune.checks import check_data, check_functions
+from dataprune.checks.job import check_data, check_functions
+from dataprune.checks.networks import check_networks
+from dataprune.checks.recipes import check_sampler
 from dataprune.config import (
     AdoptConfig,
     CombineConfig,
@@ -34,9 +36,7 @@ from dataprune.formats.dynamics import digest, look
 from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
 from dataprune.models.weights import weights_of
-from dataprune.network_checks import check_networks
 from dataprune.plan import PREFIX, Call, Plan, plan_of
-from dataprune.recipe_checks import check_sampler
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stage_calls import Stages, Stamps

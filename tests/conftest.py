@@ -18,8 +18,8 @@ from hydra import compose, initialize_config_dir
 
 import dataprune.__main__ as entry
 from dataprune import pipeline
+from dataprune.checks.config import typed
 from dataprune.config import RunConfig
-from dataprune.config_checks import typed
 from dataprune.data.codecs import decoding
 from dataprune.data.examples import Examples
 from dataprune.stages import decode, index

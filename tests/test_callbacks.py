@@ -7,15 +7,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from dataprune import callbacks, progress
-from dataprune.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs
+from dataprune import progress
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import MemoryLoader
 from dataprune.data.order import Order
-from dataprune.models.classifier import Classifier
 from dataprune.models.networks import Network, cnn
-from dataprune.recorder import Recorder, quantities
-from dataprune.views import RecordViews
+from dataprune.training import callbacks
+from dataprune.training.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs
+from dataprune.training.classifier import Classifier
+from dataprune.training.recorder import Recorder, quantities
+from dataprune.training.views import RecordViews
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's about workers and log intervals
 N, CLASSES = 20, 3

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import dataprune.__main__ as entry
 import dataprune.config
+from dataprune.checks.config import typed
 from dataprune.config import (
     AdoptConfig,
     AugmentConfig,
@@ -26,7 +27,6 @@ from dataprune.config import (
     from_plain,
     identity,
 )
-from dataprune.config_checks import typed
 from dataprune.errors import ConfigError
 from dataprune.launch import recipe_of
 

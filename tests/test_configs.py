@@ -6,9 +6,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import dataprune.__main__ as entry
-from dataprune import checks
-from dataprune.checks import check_functions
-from dataprune.config_checks import typed
+from dataprune.checks import job as checks
+from dataprune.checks.config import typed
+from dataprune.checks.job import check_functions
 
 CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder", "text_files"}  # readers

@@ -110,14 +110,14 @@ def test_a_checkpoint_that_does_not_fit_is_told_before_the_surrogate_is_trained(
 
 def test_a_job_that_finds_everything_builds_no_network(jobs, monkeypatch):
     (first,) = jobs.run("method=forgetting", "target=none")
-    monkeypatch.setattr("dataprune.network_checks._check_shape", None)
+    monkeypatch.setattr("dataprune.checks.networks._check_shape", None)
     (again,) = jobs.run("method=forgetting", "target=none")
     assert again["keys"] == first["keys"]
 
 
 def test_the_check_of_networks_draws_no_random_numbers(jobs):
     """Otherwise a job whose first training was found would go on with other numbers than one that trains it."""
-    from dataprune.network_checks import _forward
+    from dataprune.checks.networks import _forward
 
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -142,7 +142,7 @@ def test_a_mistake_of_another_target_is_told_before_the_first_one_is_served(jobs
 
 
 def test_a_recipe_says_nothing_of_its_images_where_it_does_not_change_them():
-    from dataprune.checks import check_images
+    from dataprune.checks.job import check_images
 
     header = {"codec": {"_target_": "dataprune.data.images.Images"}}
     header["input"] = {"kind": "image", "channels": 1, "height": 8, "width": 8}

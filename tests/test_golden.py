@@ -191,7 +191,7 @@ def test_the_table_holds_nested_fields_and_keyword_defaults():
     assert train["TrainConfig.batch_size"] == 128
     assert train["TrainConfig.augment.crop_padding"] == 0
     assert train["dataprune.models.networks.resnet.blocks"] == [2, 2, 2, 2]
-    assert train["dataprune.models.schedules.cosine.end"] == 0.0
+    assert train["dataprune.training.schedules.cosine.end"] == 0.0
     assert now_()["adopt"]["defaults"]["dataprune.models.networks.cnn.width"] == 32
     assert now_()["index"]["defaults"]["dataprune.data.parquet.read.image"] == "image"
     assert now_()["signals"]["defaults"]["SignalsConfig.arrays"] == ["logits", "features"]
@@ -218,7 +218,7 @@ def told(now: defaults.Table, stage: str) -> str:
         ("train", "TrainConfig.label_smoothing", 0.1, "TrainConfig"),
         ("train", "TrainConfig.adversarial.steps", 7, "TrainConfig"),
         ("train", "dataprune.models.networks.cnn.depth", 4, "TrainConfig"),
-        ("train", "dataprune.models.schedules.multistep.gamma", 0.2, "TrainConfig"),
+        ("train", "dataprune.training.schedules.multistep.gamma", 0.2, "TrainConfig"),
         ("adopt", "dataprune.models.networks.cnn.depth", 4, "AdoptConfig"),
         ("index", "dataprune.data.digits.read.shots", 4, "IndexConfig"),
         ("evaluate", "EvaluateConfig.split", "validation", "EvaluateConfig"),

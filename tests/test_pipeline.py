@@ -236,7 +236,7 @@ def test_adversarial_pretraining_trains_another_model(jobs):
 
 
 def test_momentum_can_follow_the_schedule(jobs):
-    cyclic = "{_target_: dataprune.models.schedules.cyclic_momentum, peak_epoch: 1}"
+    cyclic = "{_target_: dataprune.training.schedules.cyclic_momentum, peak_epoch: 1}"
     (row,) = jobs.run("method=full", "target=none", f"++pretrain.momentum={cyclic}")
     assert row["metrics"]["source_top1"] >= 0
 

@@ -8,10 +8,10 @@ from dataprune.arrays import ARRAYS, RECORDED, SIGNALS, table
 from dataprune.config import MethodConfig, SelectConfig
 from dataprune.errors import ConfigError
 from dataprune.plan import compiled
-from dataprune.recorder import ROWS
 from dataprune.selectors.ranked import drop_hardest, per_class, quotas, top
 from dataprune.selectors.submodular import craig
 from dataprune.stages.select import select
+from dataprune.training.recorder import ROWS
 
 TOP = {"_target_": "dataprune.selectors.ranked.top"}
 CUT = "dataprune.selectors.ranked.without_hardest"

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 
 import dataprune.__main__ as entry
 from dataprune import pipeline
-from dataprune.config_checks import typed
+from dataprune.checks.config import typed
 from dataprune.errors import ConfigError
 from dataprune.plan import CUT, plan_of
 from dataprune.ratios import around, as_typed, fraction_at, table

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from dataprune.checks.recipes import check_recipe
 from dataprune.config import TrainConfig
 from dataprune.errors import ConfigError
-from dataprune.recipe_checks import check_recipe
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 
@@ -40,7 +40,7 @@ def test_a_number_that_no_training_can_use_is_refused_before_anything_runs(jobs,
 
 
 def test_a_momentum_that_leaves_its_range_is_refused(jobs):
-    cyclic = "{_target_: dataprune.models.schedules.cyclic_momentum, high: 1.2}"
+    cyclic = "{_target_: dataprune.training.schedules.cyclic_momentum, high: 1.2}"
     with pytest.raises(ConfigError, match=r"^surrogate\.momentum=.*expected 0 to 1 at every step; it gives 1\.2 in"):
         jobs.run(f"++surrogate.momentum={cyclic}")
 

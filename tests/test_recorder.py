@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataprune.errors import ConfigError
-from dataprune.recorder import ROWS, Recorder, quantities
+from dataprune.training.recorder import ROWS, Recorder, quantities
 
 N, CLASSES = 7, 3
 
@@ -259,7 +259,7 @@ def test_nothing_to_record_is_refused(tmp_path, name):
 
 PROGRAM = """
     import sys, torch, torch.distributed as dist
-    from dataprune.recorder import Recorder
+    from dataprune.training.recorder import Recorder
     dist.init_process_group("gloo", f"file://{sys.argv[2]}", rank=int(sys.argv[3]), world_size=2)
     rank = dist.get_rank()
     shares = [[[0, 2], [4, 0]], [[1, 3], [5, 4]]]   # 4 is seen by both; 0 twice by one; 6 by nobody

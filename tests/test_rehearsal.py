@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dataprune.arrays import ARRAYS
-from dataprune.checks import check_functions
+from dataprune.checks.job import check_functions
+from dataprune.checks.rehearsal import made_up_arrays
 from dataprune.errors import ConfigError
-from dataprune.rehearsal import made_up_arrays
 
 WRONG = [
     ("d2", "method.select.gamma=-1"),

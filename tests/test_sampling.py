@@ -9,13 +9,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from dataprune.callbacks import KeepLast
 from dataprune.config import RecordConfig, RunConfig, TrainConfig, identity
 from dataprune.dynamic import Policy
 from dataprune.errors import ConfigError
 from dataprune.launch import code_behind
-from dataprune.sampling import Sampling, gathered
 from dataprune.stages import train
+from dataprune.training.callbacks import KeepLast
+from dataprune.training.sampling import Sampling, gathered
 from tests.golden.inputs import CNN
 
 N, CLASSES = 46, 3
@@ -295,7 +295,7 @@ def test_the_code_of_a_user_s_sampler_and_callback_is_part_of_the_model(jobs):
 
 def test_the_average_of_the_weights_is_left_behind_and_goes_on(inputs, tmp_path, monkeypatch):
     keep_each_epoch(monkeypatch)
-    ema = {"_target_": "dataprune.callbacks.EMA", "decay": 0.9}
+    ema = {"_target_": "dataprune.training.callbacks.EMA", "decay": 0.9}
     config = recipe(sampler={}, epochs=3, callbacks={"ema": ema, "weights": {"_target_": f"{__name__}.Weights"}})
     WEIGHTS.clear()
     whole = run(config, inputs, tmp_path / "whole")[1]

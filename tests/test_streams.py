@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from scipy.stats import hypergeom
 
 import dataprune.__main__ as entry
+from dataprune.checks.config import typed
 from dataprune.config import SelectConfig, StepConfig
-from dataprune.config_checks import typed
 from dataprune.data.augment import Draws
 from dataprune.data.examples import half_of
 from dataprune.data.order import Order

@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 
 from dataprune.arrays import ARRAYS
 from dataprune.callables import parameters
+from dataprune.checks.config import check_ranges
 from dataprune.commands.conf import options, read
 from dataprune.commands.files import Arrays, fingerprint, read_arrays
 from dataprune.config import MethodConfig, SelectConfig
-from dataprune.config_checks import check_ranges
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
 from dataprune.plan import CUT, FILLED, PER_CLASS, SCORES, Call, Plan, compiled
@@ -142,8 +142,7 @@ def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tu
     """
     if args.cut is None and method.cut is None and "cut" in arrays:
         raise ConfigError("--cut-scores", args.cut_scores, f"--cut FRACTION beside it: {method.name} has no cut")
-    own = None if args.cut is not None else method.cut
-    by_ranking = own is None or own.score == method.score
+    by_ranking = _cuts_by_ranking(method, args)
     by = "scores" if by_ranking and "cut" not in arrays else "cut"
     fraction = _fraction(method, args)
     if not fraction:
@@ -155,10 +154,15 @@ def cut_of(method: MethodConfig, args: argparse.Namespace, arrays: Arrays) -> tu
         return fraction, by
     if by_ranking:
         raise ConfigError("--cut", fraction, "scores to cut by: a file of scores, or --cut-scores")
-    assert own is not None
-    function = own.score["_target_"].rpartition(".")[2]
+    assert method.cut is not None
+    function = method.cut.score["_target_"].rpartition(".")[2]
     print(f"cut: none; in a job {method.name} leaves out the hardest {fraction:.0%} by {function} (--cut-scores)")
     return 0.0, by
+
+
+def _cuts_by_ranking(method: MethodConfig, args: argparse.Namespace) -> bool:
+    """Whether the scores that rank may say what is cut: the cut is --cut, or the method's own by the same scores."""
+    return args.cut is not None or method.cut is None or method.cut.score == method.score
 
 
 def _fraction(method: MethodConfig, args: argparse.Namespace) -> float:

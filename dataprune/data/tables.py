@@ -33,7 +33,7 @@ def files_of_splits(root: Path, named: dict[str, str]) -> dict[str, list[Path]]:
         raise ConfigError("reader.splits", unknown[0], " | ".join(WORDS))
     found: dict[str, list[Path]] = {}
     for split, words in (WORDS | {split: (word,) for split, word in named.items()}).items():
-        if files := next((files for word in words if (files := _called(root, word))), []):
+        if files := _called_first(root, words):
             found[split] = files
         elif split in named:
             raise ConfigError("reader.splits", dict(named), f"files that are there; there are {first_names(root)}")
@@ -42,6 +42,14 @@ def files_of_splits(root: Path, named: dict[str, str]) -> dict[str, list[Path]]:
         kinds = ", ".join(READERS)
         raise ConfigError("path", str(root), f"a folder with {missing} in {kinds} inside; it has {first_names(root)}")
     return found
+
+
+def _called_first(root: Path, words: tuple[str, ...]) -> list[Path]:
+    """The files of the first of these words that has some."""
+    for word in words:
+        if files := _called(root, word):
+            return files
+    return []
 
 
 def _called(root: Path, word: str) -> list[Path]:

@@ -137,15 +137,20 @@ def _as_array(values: Any) -> np.ndarray | None:
 def _read_text(file: Path, id_column: str, name_column: str) -> Table:
     """Columns of a text table; whether it has headers is seen in its first line."""
     rows = _words(file)
-    if not any(_is_number(word) for word in rows[0]):
-        header = [word.strip() for word in rows.pop(0)]
-    elif len(rows[0]) == 2:
-        header = [id_column if all(row[0].isdecimal() for row in rows) else name_column, "score"]
+    if any(_is_number(word) for word in rows[0]):
+        header = _names_of_two(file, rows, id_column, name_column)
     else:
-        raise ConfigError("path", Shown(f"{str(file)!r} that begins with {','.join(rows[0])[:60]!r}"), A_TABLE)
+        header = [word.strip() for word in rows.pop(0)]
     columns = [np.array(words, object) for words in zip(*rows, strict=True)] or [np.empty(0)] * len(header)
     named = dict(zip(header, columns, strict=True))
     return {name: words if name == name_column else _numbers(words) for name, words in named.items()}
+
+
+def _names_of_two(file: Path, rows: list[list[str]], id_column: str, name_column: str) -> list[str]:
+    """What the two columns of a table without headers are: ids or names, then scores."""
+    if len(rows[0]) != 2:
+        raise ConfigError("path", Shown(f"{str(file)!r} that begins with {','.join(rows[0])[:60]!r}"), A_TABLE)
+    return [id_column if all(row[0].isdecimal() for row in rows) else name_column, "score"]
 
 
 def _words(file: Path) -> list[list[str]]:

@@ -24,9 +24,9 @@ def by_length(lengths: dict[Form, int], count: Callable[[Form], float | None]) -
     last = len(forms) - 1
     chosen = [forms[i] for i in (0, last // 3, 2 * last // 3, last)]
     known = {form: count(form) for form in chosen}
-    points = [(lengths[form], flops) for form, flops in known.items() if flops is not None]
-    if len(points) < COUNTED:
+    if None in known.values():
         return dict.fromkeys(forms)  # what cannot be counted at one length cannot be at another
+    points = [(lengths[form], flops) for form, flops in known.items() if flops is not None]
     fixing = [points[0], points[1], points[3]]
     if not math.isclose(_at(fixing, points[2][0]), points[2][1], rel_tol=1e-9):
         return {form: known[form] if form in known else count(form) for form in forms}

@@ -46,21 +46,29 @@ def _first_wrong(neighbors: np.ndarray, distances: np.ndarray, ascending: bool) 
     n, columns = neighbors.shape
     for i in range(n):
         for place in range(columns):
-            j, distance = neighbors[i, place], distances[i, place]
-            if j < -1 or j >= n:
-                return i, 1
-            if j == -1:
-                continue
-            if j == i:
-                return i, 2
-            for before in range(place):
-                if neighbors[i, before] == j:
-                    return i, 3
-            if not (distance >= 0 and distance < np.inf):
-                return i, 4
-            if ascending and place and neighbors[i, place - 1] >= 0 and distance < distances[i, place - 1]:
-                return i, 5
+            fault = _fault(neighbors, distances, ascending, i, place)
+            if fault:
+                return i, fault
     return 0, 0
+
+
+@njit(cache=True)
+def _fault(neighbors: np.ndarray, distances: np.ndarray, ascending: bool, i: int, place: int) -> int:
+    """The fault of one entry of the lists, as its place in _WRONG; 0 = none."""
+    j, distance = neighbors[i, place], distances[i, place]
+    if j == -1:
+        return 0
+    if not 0 <= j < len(neighbors):
+        return 1
+    if j == i:
+        return 2
+    if _place(neighbors[i, :place], j) >= 0:
+        return 3
+    if not 0 <= distance < np.inf:
+        return 4
+    if ascending and place and neighbors[i, place - 1] >= 0 and distance < distances[i, place - 1]:
+        return 5
+    return 0
 
 
 def directed(distances: np.ndarray, neighbors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -144,6 +144,10 @@ def _show_concentration(page: Page, label: str, counts: np.ndarray) -> None:
     page.table([f"{percent:.0f} %" for percent in found["percent"]], [("", shares)])
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
+
+
 def show_examples(page: Page, examples: Examples, ids: np.ndarray, scores: np.ndarray | None, name: str) -> None:
     """Show these examples as their codec does, with class and score (if there is one an example): pictures in one
     montage, texts a line each. Files that are gone or elsewhere now are said."""
@@ -155,7 +159,7 @@ def show_examples(page: Page, examples: Examples, ids: np.ndarray, scores: np.nd
     classes = [examples.classes[examples.labels[i]] for i in ids]
     numbers = [""] * len(ids) if scores is None else [f"{scores[i]:.3g}" for i in ids]
     if isinstance(seen[0], str):
-        lines = [text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…" for text in seen]
+        lines = [_shortened(str(text)) for text in seen]
         rows = [("", cells) for cells in zip(lines, classes, numbers, strict=True)]
         page.table(["text", "class", "" if scores is None else "score"], rows)
         return

@@ -36,27 +36,41 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     return {"parameters": parameters, "examples": len(examples), "images_seen": 0, "elsewhere": elsewhere}
 
 
+def _of_backbone(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A backbone's tensors under the names of our network, in which it is a part.
+
+    What the backbone has no place for is the old classifier: one weight, one bias.
+    """
+    body = {f"backbone.{name}": t for name, t in state.items() if f"backbone.{name}" in wanted}
+    rest = {name: t for name, t in state.items() if f"backbone.{name}" not in wanted}
+    return body | {f"head.{name.rpartition('.')[2]}": tensor for name, tensor in rest.items()}
+
+
 def read_state(path: Path, key: str) -> dict[str, torch.Tensor]:
     """The state_dict in a checkpoint file: itself, or under `state_dict` or `model`. Only tensors are unpickled."""
-    try:
-        if zipfile.is_zipfile(path):  # torch does not compare the checksums that it has written
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise ConfigError(key, str(path), f"a file as it was written: {damaged} in it has changed")
-        there = torch.load(path, map_location="cpu", weights_only=True)
-    except ConfigError:
-        raise
-    except Exception as error:  # torch raises pickle, zip, EOF and runtime errors here; all mean the same to the user
-        raise ConfigError(
-            key, str(path), f"a file of tensors that torch.load(weights_only=True) reads ({first_line(error)})"
-        ) from None
+    there = _loaded(path, key)
     for name in ("state_dict", "model"):
         if isinstance(there, dict) and isinstance(there.get(name), dict):
             there = there[name]
     if not isinstance(there, dict) or not all(isinstance(v, torch.Tensor) for v in there.values()):
         raise ConfigError(key, str(path), "a state_dict: names and tensors")
     return there
+
+
+def _loaded(path: Path, key: str) -> Any:
+    """What torch reads from a file, its checksums compared first: torch writes them and does not look at them."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ConfigError(key, str(path), f"a file as it was written: {damaged} in it has changed")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except ConfigError:
+        raise
+    except Exception as error:  # torch raises pickle, zip, EOF and runtime errors here; all mean the same to the user
+        expected = f"a file of tensors that torch.load(weights_only=True) reads ({first_line(error)})"
+        raise ConfigError(key, str(path), expected) from None
 
 
 def fitted(state: dict[str, torch.Tensor], network: Network, key: str) -> dict[str, torch.Tensor]:
@@ -69,10 +83,7 @@ def fitted(state: dict[str, torch.Tensor], network: Network, key: str) -> dict[s
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     wanted = network.state_dict()
     if not state.keys() & wanted.keys():
-        body = {f"backbone.{name}": t for name, t in state.items() if f"backbone.{name}" in wanted}
-        rest = {name: t for name, t in state.items() if f"backbone.{name}" not in wanted}
-        # what the backbone has no place for is the old classifier: one weight, one bias
-        state = body | {f"head.{name.rpartition('.')[2]}": tensor for name, tensor in rest.items()}
+        state = _of_backbone(state, wanted)
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     shapes = [n for n in wanted.keys() & state.keys() if wanted[n].shape != state[n].shape]
     if missing or extra or shapes:

@@ -40,18 +40,10 @@ def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     kept, forms = config.kept or codec.once, {}
     for name in table["splits"]:
         examples = Examples(inputs["examples"], name, work)
-        if not kept:
-            forms[name] = _described(codec, examples, key)
-            continue
-        if name == "train" and not codec.once:
+        if kept and name == "train" and not codec.once:
             _check_memory(codec, examples, table["splits"], key)
-        forms[name] = _kept(codec, examples, work / name, key)
-        if (said := codec.remark()) is not None:
-            log.info("%s %s: %s", key, name, said)
-    shapes = {json.dumps({column: f["shape"] for column, f in form.items()}) for form in forms.values()}
-    if len(shapes) > 1:
-        expected = f"one size for all splits; they have {', '.join(sorted(shapes))}"
-        raise ConfigError(f"{key}.size", config.codec.get("size"), expected)
+        forms[name] = _kept(codec, examples, work / name, key) if kept else _described(codec, examples, key)
+    _check_one_shape(forms, key, config.codec.get("size"))
     columns = _train_columns(codec, Examples(inputs["examples"], "train", work), kept, key)
     spec = config.codec | codec.measure(columns)
     form = forms["train"]
@@ -62,6 +54,13 @@ def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     header = {"kept": kept, "codec": spec, "code": codes_of(spec), "input": described, "columns": form}
     (work / "header.json").write_text(json.dumps(header, indent=1))
     return {"input": described}
+
+
+def _check_one_shape(forms: dict[str, dict[str, Any]], key: str, size: Any) -> None:
+    """Raise a ConfigError if examples of one split have another shape than those of the next."""
+    shapes = {json.dumps({column: f["shape"] for column, f in form.items()}) for form in forms.values()}
+    if len(shapes) > 1:
+        raise ConfigError(f"{key}.size", size, f"one size for all splits; they have {', '.join(sorted(shapes))}")
 
 
 def _kept(codec: Codec, examples: Examples, folder: Path, key: str) -> dict[str, Any]:
@@ -79,6 +78,8 @@ def _kept(codec: Codec, examples: Examples, folder: Path, key: str) -> dict[str,
                 expected = f"a side in pixels ({key}.size=64): the examples differ, {error}"
                 raise ConfigError(f"{key}.size", None, expected) from None
             bar.advance(len(columns))
+    if (said := codec.remark()) is not None:
+        log.info("%s %s: %s", key, folder.name, said)
     return kept.form
 
 

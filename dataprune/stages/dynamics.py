@@ -18,8 +18,8 @@ from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, first
 from dataprune.formats.dynamics import Epoch, Found, check_recorder, epochs, in_unit, look, placed
 from dataprune.progress import track
-from dataprune.recorder import ROWS, quantities
 from dataprune.store import create_array, write_json
+from dataprune.training.recorder import ROWS, quantities
 
 CONFIG = DynamicsConfig
 BLOCK = 8192  # examples whose outputs are in memory at a time: 33 MB in float32 for 1000 classes

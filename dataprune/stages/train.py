@@ -21,27 +21,27 @@ from hydra.utils import get_method, instantiate
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from dataprune import progress
-from dataprune.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.examples import Examples
 from dataprune.data.images import Images
 from dataprune.data.loaders import Feed, Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
-from dataprune.models.adversarial import attack_images
-from dataprune.models.classifier import Classifier
 from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe
-from dataprune.models.schedules import resolution
 from dataprune.models.tally import Tally
 from dataprune.passes import check_input, feed_of, layout, load_network, outputs
 from dataprune.processes import place
-from dataprune.recorder import Recorder
-from dataprune.sampling import ObserveLosses, Sampling
 from dataprune.selectors.classes import examples_of
-from dataprune.snapshots import KeepSnapshots
 from dataprune.streams import number
-from dataprune.views import RecordViews
+from dataprune.training.adversarial import attack_images
+from dataprune.training.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
+from dataprune.training.classifier import Classifier
+from dataprune.training.recorder import Recorder
+from dataprune.training.sampling import ObserveLosses, Sampling
+from dataprune.training.schedules import resolution
+from dataprune.training.snapshots import KeepSnapshots
+from dataprune.training.views import RecordViews
 
 CONFIG = TrainConfig
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -129,7 +129,7 @@ class Training:
         """The LightningModule."""
         config = self.config
         spec = {k: v for k, v in config.schedule.items() if k != "_target_"}
-        schedule = get_method(config.schedule.get("_target_", "dataprune.models.schedules.constant"))
+        schedule = get_method(config.schedule.get("_target_", "dataprune.training.schedules.constant"))
         return Classifier(
             network,
             instantiate(config.optimizer, _partial_=True),

@@ -9,7 +9,7 @@ import torch
 
 from dataprune.errors import ConfigError
 from dataprune.formats.dynamics import EVERYTHING, QUANTITIES, Epoch, check_recorder, digest, epochs, look, placed
-from dataprune.recorder import Recorder
+from dataprune.training.recorder import Recorder
 
 N, CLASSES, EPOCHS = 5, 3, 12
 

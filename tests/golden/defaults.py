@@ -19,9 +19,10 @@ from dataprune.data.examples import Dataset
 from dataprune.data.images import Images
 from dataprune.data.text import Tokens
 from dataprune.dynamic import BatchPolicy, Policy
-from dataprune.models import networks, schedules, text
-from dataprune.models.adversarial import pgd
+from dataprune.models import networks, text
 from dataprune.scores.gradients import grand
+from dataprune.training import schedules
+from dataprune.training.adversarial import pgd
 from tests.golden import pinned
 
 STAGES = ("index", "decode", "adopt", "dynamics", "train", "signals", "evaluate", "score", "select", "combine")

@@ -35,8 +35,8 @@ from dataprune.config import (
     TrainConfig,
 )
 from dataprune.data.examples import Examples
-from dataprune.models.classifier import Classifier
 from dataprune.stages import adopt, dynamics, evaluate, index, signals, train
+from dataprune.training.classifier import Classifier
 from tests.golden.inputs import CNN, HERE, RUN, images, indexed, model, pictures, pixels, png, subset
 from tests.golden.pinned import Found, Near
 from tests.golden.trainings import CHANGES, TRAININGS

@@ -7,7 +7,7 @@ from dataprune.config import AdversarialConfig, AugmentConfig, RecordConfig, Tra
 from tests.golden.inputs import CNN
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.2, "momentum": 0.9, "weight_decay": 0.1}
-SCHEDULES = "dataprune.models.schedules"
+SCHEDULES = "dataprune.training.schedules"
 # each function of a training in one of these, and no two where one would do
 TRAININGS = {
     # batch norm, crops, flips, a schedule, dynamics of the training forward, weights of a subset, smoothing

@@ -2,8 +2,8 @@
 
 import torch
 
-from dataprune.models.adversarial import attack_images
 from dataprune.models.networks import build
+from dataprune.training.adversarial import attack_images
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
 EPSILON = 8 / 255

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dataprune.callbacks import SeedEpochs
 from dataprune.data.examples import Examples
 from dataprune.data.loaders import MemoryLoader
 from dataprune.data.order import Order
-from dataprune.models.adversarial import attack_images
-from dataprune.models.classifier import Classifier
 from dataprune.models.networks import Network, cnn
 from dataprune.models.tally import ATTACK, STEP
+from dataprune.training.adversarial import attack_images
+from dataprune.training.callbacks import SeedEpochs
+from dataprune.training.classifier import Classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's about workers and log intervals
 N, CLASSES = 20, 3

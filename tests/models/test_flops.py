@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dataprune.models import flops
-from dataprune.models.adversarial import attack_images
 from dataprune.models.networks import Network, cnn, resnet
+from dataprune.training.adversarial import attack_images
 
 
 class Named(nn.Module):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataprune.models.schedules import cosine, cyclic, cyclic_momentum, linear, multistep, resolution
+from dataprune.training.schedules import cosine, cyclic, cyclic_momentum, linear, multistep, resolution
 
 VECTORS = np.load(Path(__file__).parents[1] / "reference" / "schedules_classsel.npz")
 

@@ -10,9 +10,9 @@ import torch
 
 from dataprune.config import DynamicsConfig, RunConfig
 from dataprune.errors import ConfigError
-from dataprune.recorder import ROWS, Recorder
 from dataprune.scores.dynamics import area_under_margin, dynamic_uncertainty, el2n, forgetting, tdds
 from dataprune.stages import dynamics
+from dataprune.training.recorder import ROWS, Recorder
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 N, CLASSES, EPOCHS = 7, 3, 4

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from dataprune.models.classifier import Classifier
 from dataprune.passes import snapshot_file
+from dataprune.training.classifier import Classifier
 
 
 class KeepSnapshots(pl.Callback):

@@ -18,7 +18,7 @@ from dataprune.data.loaders import Loader
 from dataprune.data.order import Epoch
 from dataprune.dynamic import Policy
 from dataprune.errors import ConfigError, Shown
-from dataprune.models.classifier import Classifier
+from dataprune.training.classifier import Classifier
 
 
 class Sampling:

@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 
 from dataprune.data.loaders import Loader
-from dataprune.models.classifier import Classifier
-from dataprune.recorder import Recorder
+from dataprune.training.classifier import Classifier
+from dataprune.training.recorder import Recorder
 
 
 class RecordViews(pl.Callback):

@@ -11,7 +11,7 @@ from dataprune.errors import ConfigError
 
 SAMPLED = frozenset({"n", "epochs", "seed"})  # parameters of a sampler that the training fills
 SAMPLERS = "dataprune.dynamic."
-SCHEDULES = "dataprune.models.schedules."  # functions of a step and constants: they can be asked beforehand
+SCHEDULES = "dataprune.training.schedules."  # functions of a step and constants: they can be asked beforehand
 PER_EPOCH, EPOCHS = 10, 50  # of the made-up training that a schedule is asked about
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from dataprune.arrays import ARRAYS, computed, entry
 from dataprune.callables import check_target
+from dataprune.checks.recipes import SAMPLED, check_recipe
+from dataprune.checks.rehearsal import rehearse
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
 from dataprune.data.codecs import codec_of, decoding, disagreement
@@ -17,8 +19,6 @@ from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
 from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
-from dataprune.recipe_checks import SAMPLED, check_recipe
-from dataprune.rehearsal import rehearse
 from dataprune.selectors.budget import budget
 
 # what a network's function may ask of the data; that they have it is known when they are decoded
@@ -72,13 +72,17 @@ def check_devices(cfg: Config) -> None:
         raise ConfigError("run.accelerator", "gpu", "cpu or auto: torch finds no GPU here")
     for role in ("surrogate", "pretrain", "transfer"):
         recipe: TrainConfig | None = getattr(cfg, role)
-        if recipe is None or recipe.checkpoint is not None:
-            continue
-        if cfg.run.devices is not None and recipe.processes > cfg.run.devices:
-            raise ConfigError(f"{role}.processes", recipe.processes, f"at most run.devices={cfg.run.devices}")
-        for name, value in (("precision", "float16"), ("sync_batchnorm", True)):
-            if getattr(recipe, name) == value and not on_gpu(cfg):
-                raise ConfigError(f"{role}.{name}", value, "a GPU for it, or another value: on a CPU torch has none")
+        if recipe is not None and recipe.checkpoint is None:
+            check_recipe_devices(cfg, recipe, role)
+
+
+def check_recipe_devices(cfg: Config, recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for a recipe that this machine's devices cannot serve."""
+    if cfg.run.devices is not None and recipe.processes > cfg.run.devices:
+        raise ConfigError(f"{role}.processes", recipe.processes, f"at most run.devices={cfg.run.devices}")
+    for name, value in (("precision", "float16"), ("sync_batchnorm", True)):
+        if getattr(recipe, name) == value and not on_gpu(cfg):
+            raise ConfigError(f"{role}.{name}", value, "a GPU for it, or another value: on a CPU torch has none")
 
 
 def on_gpu(cfg: Config) -> bool:
@@ -233,26 +237,32 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
                 key, Shown("data of one class"), "two classes or more: with one there is nothing to learn"
             )
     check_recipes(cfg, source, targets)
-    wanted = source.facts["input"]
-    for key, target in targets.items():
-        if target is not None and (fact := disagreement(wanted, there := target.facts["input"])) is not None:
-            more = {"channels": " (3 makes grey RGB)", "tokenizer": ": the same one, by its content"}.get(fact, "")
-            where = f"{key}.{fact}" if there["kind"] == "image" or fact == "kind" else f"{key}.codec.{fact}"
-            raise ConfigError(where, there.get(fact), f"{wanted.get(fact)}, as the source has{more}")
+    check_inputs(source, targets)
     plan = plan_of(cfg)
     drops = [call.key for call in plan.chain if "class_errors" in call.arrays.values()]
     if drops and "validation" not in source.facts:
         key = drops[0] if drops[0].endswith("quota") else f"{drops[0]}.quota"
         raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
-    n, n_classes = source.facts["train"], source.facts["classes"]
     if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "dynamic"):
-        kept = budget(cfg.prune_ratio, n)
-        if kept < n_classes:
-            expected = (
-                f"{math.floor((1 - n_classes / n) * 1e4) / 1e4} or less: {kept} of {n} examples for {n_classes} classes"
-            )
-            raise ConfigError("prune_ratio", cfg.prune_ratio, expected)
+        check_budget_of_classes(cfg.prune_ratio, source.facts["train"], source.facts["classes"])
+
+
+def check_inputs(source: Data, targets: dict[str, Data | None]) -> None:
+    """Raise a ConfigError for a target whose inputs the source's network does not take."""
+    wanted = source.facts["input"]
+    for key, target in targets.items():
+        if target is not None and (fact := disagreement(wanted, there := target.facts["input"])) is not None:
+            more = {"channels": " (3 makes grey RGB)", "tokenizer": ": the same one, by its content"}.get(fact, "")
+            where = f"{key}.{fact}" if there["kind"] == "image" or fact == "kind" else f"{key}.codec.{fact}"
+            raise ConfigError(where, there.get(fact), f"{wanted.get(fact)}, as the source has{more}")
+
+
+def check_budget_of_classes(prune_ratio: float, n: int, classes: int) -> None:
+    """Raise a ConfigError if fewer examples are kept than there are classes."""
+    if (kept := budget(prune_ratio, n)) < classes:
+        most = math.floor((1 - classes / n) * 1e4) / 1e4
+        raise ConfigError("prune_ratio", prune_ratio, f"{most} or less: {kept} of {n} examples for {classes} classes")
 
 
 def check_splits(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
@@ -281,6 +291,11 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
     for role, recipe, data in trained:
         if recipe.checkpoint is None:
             check_images(recipe, role, data.header)
+    check_reused_head(cfg, source, targets)
+
+
+def check_reused_head(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
+    """Raise a ConfigError if the head that a transfer reuses has fewer outputs than a target has classes."""
     # a scratch model has a head of its own
     reuses = cfg.transfer is not None and cfg.transfer.head == "reuse" and cfg.method.trains_on != "nothing"
     for key, target in targets.items() if reuses else ():

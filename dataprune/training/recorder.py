@@ -24,8 +24,8 @@ from hydra.utils import get_method
 
 from dataprune.arrays import RECORDED
 from dataprune.errors import ConfigError, Shown, first
-from dataprune.quantities import Outputs
 from dataprune.store import create_array, write_json
+from dataprune.training.quantities import Outputs
 
 ROWS = {name: np.dtype(array.dtype) for name, array in RECORDED.items()}
 FUNCTIONS = [get_method(array.function) for array in RECORDED.values()]
@@ -185,7 +185,7 @@ class Recorder:
 def quantities(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return float32 (q, b), the recorded quantities in the order of ROWS, and the softmax, float32 (b, classes).
 
-    logits: float (b, classes); labels: int64 (b,). What they are: dataprune.quantities.
+    logits: float (b, classes); labels: int64 (b,). What they are: dataprune.training.quantities.
     """
     outputs = Outputs(logits, labels)
     return torch.stack([function(outputs) for function in FUNCTIONS]), outputs.p

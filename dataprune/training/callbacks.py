@@ -19,11 +19,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dataprune.data.loaders import Loader
 from dataprune.errors import ConfigError
-from dataprune.models.classifier import Classifier
 from dataprune.progress import Bar
-from dataprune.recorder import Recorder
 from dataprune.store import read_lines
 from dataprune.streams import number
+from dataprune.training.classifier import Classifier
+from dataprune.training.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
