@@ -176,7 +176,7 @@ def test_each_model_of_an_influence_experiment_has_its_own_weights_and_order(tem
 def weights(seed: int) -> torch.Tensor:
     """The first weights of a fresh network, as stage train draws them."""
     torch.manual_seed(number(seed, "network"))
-    network = build({"_target_": "dataprune.models.networks.cnn", "width": 4}, 1, 2)
+    network = build({"_target_": "dataprune.models.networks.cnn", "width": 4}, {"kind": "image", "channels": 1}, 2)
     return next(network.parameters()).detach().clone()
 
 
