@@ -1,6 +1,7 @@
 """What came out: a table with costs and published figures, accuracy by ratio and by cost, beside random."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +109,7 @@ def _lines(part: pd.DataFrame, known: dict[tuple[str, float], Published]) -> lis
     single = part.groupby("method").label.nunique() == 1  # of several lines nobody says which one a paper ran
     for line in part.itertuples():
         kinds = ["group"] if line.prune_ratio != ratio else []
-        kinds += ["baseline"] if line.trains_on != "subset" or line.method.startswith("random") else []
+        kinds += ["baseline"] if _is_baseline(line) else []
         ratio = line.prune_ratio
         figure = known.get((line.method, round(line.prune_ratio, 4))) if single[line.method] else None
         cells = (
@@ -125,6 +126,11 @@ def _lines(part: pd.DataFrame, known: dict[tuple[str, float], Published]) -> lis
         )
         lines.append((" ".join(kinds), cells))
     return lines
+
+
+def _is_baseline(line: Any) -> bool:
+    """Whether a line only serves to compare with: it looks at nothing that it could choose by."""
+    return line.trains_on not in ("subset", "dynamic") or line.method.startswith("random") or line.method == "rs2"
 
 
 def _share(value: float) -> str:
