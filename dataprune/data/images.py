@@ -181,8 +181,10 @@ def _resized(resize: int | list[int] | None) -> int | tuple[int, int] | None:
 
 def _cropped(crop: float | None) -> int | float | None:
     """`View.crop` of this constant: whole pixels as int, a share of the square as it is."""
-    if crop is None or 0 < crop <= 1:
-        return crop
+    if crop is None:
+        return None
+    if 0 < crop <= 1:
+        return float(crop)  # `crop: 1` in a codec is the whole square too, not a pixel
     if not crop > 1 or crop != int(crop):
         raise ConfigError("crop", crop, "whole pixels, or a share of the centred square (above 0 to 1)")
     return int(crop)

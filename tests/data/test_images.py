@@ -122,3 +122,10 @@ def test_sizes_may_differ_for_one_network_and_nothing_else():
     assert disagreement(one, one | {"height": 9}) is None
     assert disagreement(one, one | {"channels": 1}) == "channels"
     assert disagreement(one, {"kind": "tokens", "vocabulary": 9}) == "kind"
+
+
+def test_a_crop_of_one_is_the_whole_square_whether_it_is_written_with_a_point_or_not():
+    picture = np.random.default_rng(0).integers(0, 256, (6, 4, 1), dtype=np.uint8)
+    whole = Images(size=4, crop=1.0).decode(picture)["image"]
+    np.testing.assert_array_equal(Images(size=4, crop=1).decode(picture)["image"], whole)
+    assert whole.shape == (4, 4, 1)
