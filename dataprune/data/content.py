@@ -30,8 +30,9 @@ SETTLED = 2_000_000_000  # ns: a file that changed less than this before it was 
 
 def read(config: IndexConfig, label: str) -> Dataset:
     """Call the config's reader; it gets `path`, `columns` and `seed` if it has such parameters."""
+    arguments = _arguments(config, label)
     try:
-        dataset = get_method(config.reader["_target_"])(**_arguments(config, label))
+        dataset = get_method(config.reader["_target_"])(**arguments)
     except ConfigError as error:
         raise error.under(label) from None
     if config.path is not None and dataset.root is not None:
