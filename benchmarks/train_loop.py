@@ -25,7 +25,9 @@ from dataprune.data.codecs import decoding
 from dataprune.data.examples import Dataset, Examples, Split
 from dataprune.data.loaders import MemoryLoader
 from dataprune.data.order import Order
+from dataprune.models.networks import laid_out
 from dataprune.passes import feed_of
+from dataprune.passes import layout as layout_of
 from dataprune.stages import decode, index, train
 
 N, BATCH = 4096, 32  # a step of about 20 ms on one core
@@ -69,6 +71,7 @@ def plain(examples: Path, config: TrainConfig, steps: int) -> float:
     network, done, epoch = training.network(), 0, 0
     loader = training._loader(network, training.order)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    layout = layout_of(network, training.device)
     while done < steps:
         loader.set_epoch(epoch)
         for batch in loader:
@@ -76,7 +79,7 @@ def plain(examples: Path, config: TrainConfig, steps: int) -> float:
                 group["lr"] = 0.025 * (1 + np.cos(np.pi * done / steps))
             optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-                logits = network(**batch["inputs"])
+                logits = network(**laid_out(batch["inputs"], layout))  # the same memory as in the stage
             torch.nn.functional.cross_entropy(logits.float(), batch["y"]).backward()
             optimizer.step()
             done += 1
