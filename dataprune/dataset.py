@@ -1,4 +1,4 @@
-"""A data set in the store: two results, the table of its examples and their pixels."""
+"""A data set in the store: the table of its examples, and what they were decoded to for each loader."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from dataprune.store import Result
+
+# what a network's function may ask of a data set's input: its parameter -> the fact that a codec has told
+FACTS = {"in_channels": "channels"} | {name: name for name in ("vocabulary", "length", "padding", "types")}
 
 
 @dataclass(frozen=True)

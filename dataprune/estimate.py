@@ -17,7 +17,7 @@ from typing import Any
 from dataprune.arrays import ARRAYS, RECORDED, Array, entry, own_signal
 from dataprune.config import Config, SignalsConfig, TrainConfig
 from dataprune.errors import ConfigError, Shown
-from dataprune.experiments import experiments
+from dataprune.experiments import asks_for_ratio, experiments
 from dataprune.launch import recipe_of
 from dataprune.passes import device_of
 from dataprune.pipeline import experiment
@@ -115,8 +115,7 @@ class Planner(Stages):
         if not isinstance(config, TrainConfig):
             return n
         if config.sampler:  # the most that an epoch has, where the sampler decides by itself
-            asks = "prune_ratio" in self.cfg.method.sampler.values()
-            return budget(self.cfg.prune_ratio, n) if asks else n
+            return budget(self.cfg.prune_ratio, n) if asks_for_ratio(self.cfg.method) else n
         return budget(self.cfg.prune_ratio, n) if "subset" in results else n
 
     def _need(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:

@@ -1,6 +1,7 @@
 """The single experiments that a job asks for: its method and its baselines, each for every target, said in one way."""
 
 from dataclasses import replace
+from typing import Any
 
 from dataprune.config import Config, DataConfig, MethodConfig
 from dataprune.plan import plan_of
@@ -32,7 +33,17 @@ def effective(cfg: Config) -> Config:
     if plan.chain and not plan.prunes:
         cfg = replace(cfg, method=MethodConfig(name="full", trains_on="full"))
     ratio = {"full": 0.0, "nothing": 1.0}.get(cfg.method.trains_on, cfg.prune_ratio)
-    if cfg.method.trains_on == "dynamic" and "prune_ratio" not in cfg.method.sampler.values():
+    if cfg.method.trains_on == "dynamic" and not asks_for_ratio(cfg.method):
         ratio = 0.0  # it decides by itself how much it leaves out, whatever ratio was asked for: beside `full`
     looks = plan.prunes and plan.looks_at_targets
     return replace(cfg, prune_ratio=ratio, others=cfg.others if looks else {})
+
+
+def asks_for_ratio(method: MethodConfig) -> bool:
+    """Whether the method's sampler leaves out what the job's prune ratio says: a constant of it is `prune_ratio`."""
+    return "prune_ratio" in method.sampler.values()
+
+
+def sampler_at(method: MethodConfig, prune_ratio: float) -> dict[str, Any]:
+    """The method's sampler, the prune ratio in the place of that word."""
+    return {name: prune_ratio if value == "prune_ratio" else value for name, value in method.sampler.items()}

@@ -42,6 +42,14 @@ def snapshot_file(epoch: int) -> str:
     return f"snapshots/{epoch}.pt"
 
 
+def save_weights(network: Network, path: Path) -> None:
+    """Write the network's state_dict beside `path` and rename it: a kill leaves no half one, and what is written again
+    has the same name."""
+    part = path.with_suffix(".part")
+    torch.save({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, part)
+    os.replace(part, path)
+
+
 def load_network(folder: Path, epoch: int | None = None) -> Network:
     """The network of a train or adopt result, with its weights, on the CPU.
 

@@ -31,7 +31,7 @@ from dataprune.cost import cost_file
 from dataprune.data.examples import Examples
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
-from dataprune.experiments import effective, experiments
+from dataprune.experiments import effective, experiments, sampler_at
 from dataprune.formats.dynamics import digest, look
 from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
@@ -261,11 +261,11 @@ def select(stage: Stages, cfg: Config, plan: Plan, known: dict[str, Result | Non
 def check_training(cfg: Config, plan: Plan, source: Data, target: Data | None) -> None:
     """Raise a ConfigError for what is known to be wrong once torch is there, before the first training."""
     check_networks(cfg, plan, source, target)
-    recipes = {"surrogate": cfg.surrogate, "pretrain": pretraining(cfg, source), "transfer": cfg.transfer}
-    for role, recipe in recipes.items():
-        if recipe is not None and recipe.sampler and recipe.epochs is not None:
-            key = "method" if role == "pretrain" and cfg.method.trains_on == "dynamic" else role
-            check_sampler(recipe, f"{key}.sampler", source.facts["train"])
+    brings = cfg.method.trains_on == "dynamic"
+    check_sampler(cfg.surrogate, "surrogate.sampler", source.facts["train"])
+    check_sampler(pretraining(cfg, source), f"{'method' if brings else 'pretrain'}.sampler", source.facts["train"])
+    if cfg.transfer is not None and target is not None:
+        check_sampler(cfg.transfer, "transfer.sampler", target.facts["train"])
 
 
 def check_claim(cfg: Config, source: Result, subset: Result | None) -> None:
@@ -296,7 +296,7 @@ def pretraining(cfg: Config, source: Data) -> TrainConfig:
     if cfg.method.trains_on == "dynamic":
         per_epoch = math.ceil(n / recipe.batch_size)
         epochs = recipe.epochs or max(1, round(recipe.iterations / per_epoch))
-        return replace(recipe, epochs=epochs, iterations=None, sampler=sampler_at(cfg.method.sampler, ratio))
+        return replace(recipe, epochs=epochs, iterations=None, sampler=sampler_at(cfg.method, ratio))
     if cfg.method.trains_on == "short_full" and recipe.epochs is not None:
         images = budget(ratio, n) * recipe.epochs
         return replace(recipe, epochs=None, iterations=math.ceil(images / recipe.batch_size))
@@ -304,11 +304,6 @@ def pretraining(cfg: Config, source: Data) -> TrainConfig:
         assert recipe.iterations is not None
         return replace(recipe, iterations=budget(ratio, recipe.iterations))
     return recipe
-
-
-def sampler_at(sampler: dict[str, Any], prune_ratio: float) -> dict[str, Any]:
-    """A method's sampler, the job's prune ratio put where its constants say `prune_ratio`."""
-    return {name: prune_ratio if value == "prune_ratio" else value for name, value in sampler.items()}
 
 
 def transferring(cfg: Config) -> TrainConfig:

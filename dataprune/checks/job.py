@@ -15,14 +15,11 @@ from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
 from dataprune.data.codecs import codec_of, decoding, disagreement
 from dataprune.data.images import Images
-from dataprune.dataset import Data
+from dataprune.dataset import FACTS, Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
 from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
 from dataprune.selectors.budget import budget
-
-# what a network's function may ask of the data; that they have it is known when they are decoded
-FACTS = frozenset({"in_channels", "vocabulary", "length", "padding", "types"})
 
 
 def check_functions(cfg: Config) -> None:
@@ -48,7 +45,7 @@ def check_functions(cfg: Config) -> None:
 def check_recipe_functions(recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for a training whose network, optimiser or schedules do not exist or take other constants."""
     if recipe.model is not None:
-        check_target(recipe.model, f"{role}.model", FACTS)
+        check_target(recipe.model, f"{role}.model", frozenset(FACTS))
     elif role != "transfer":
         raise ConfigError(f"{role}.model", None, "a network: model@surrogate.model=..., model@pretrain.model=...")
     if recipe.checkpoint is None:

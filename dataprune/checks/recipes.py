@@ -69,7 +69,7 @@ def check_head(recipe: TrainConfig, role: str) -> None:
 
 def check_sampler(recipe: TrainConfig, key: str, n: int) -> None:
     """Raise a ConfigError for constants that a sampler of ours refuses, of n examples. Imports torch."""
-    if recipe.sampler["_target_"].startswith(SAMPLERS):
+    if recipe.sampler and recipe.sampler["_target_"].startswith(SAMPLERS):
         make(recipe.sampler, key, n=n, epochs=recipe.epochs, seed=recipe.seed)
 
 

@@ -14,12 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from dataprune.callables import codes_of, parameters
+from dataprune.dataset import FACTS
 from dataprune.errors import ConfigError
 
 FEATURES = "features"  # the input that the head takes as it is: vectors that the backbone has computed before
-
-# of an input -> parameter
-FACTS = {"channels": "in_channels"} | {name: name for name in ("vocabulary", "length", "padding", "types")}
 
 
 class Network(nn.Module):
@@ -72,7 +70,7 @@ def build(model: dict[str, Any], input: Mapping[str, Any], n_classes: int) -> Ne
     Raises ConfigError if it wants one that these data have not, or gives a module of unknown width.
     """
     takes = parameters(model["_target_"])
-    facts = {FACTS[name]: value for name, value in input.items() if name in FACTS}
+    facts = {parameter: input[fact] for parameter, fact in FACTS.items() if fact in input}
     if missing := sorted(takes.required - model.keys() - facts.keys()):
         expected = f"a network of {input['kind']}: this one wants {', '.join(missing)}, which they do not tell"
         raise ConfigError("model._target_", model["_target_"], expected)

@@ -30,7 +30,7 @@ from dataprune.errors import ConfigError
 from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe
 from dataprune.models.tally import Tally
-from dataprune.passes import check_input, feed_of, layout, load_network, outputs
+from dataprune.passes import check_input, feed_of, layout, load_network, outputs, save_weights
 from dataprune.processes import place
 from dataprune.selectors.classes import examples_of
 from dataprune.streams import number
@@ -63,7 +63,7 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
         module = training.classifier(network)
         training.fit(module)
     if training.rank == 0:
-        torch.save({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
+        save_weights(network, work / "model.pt")
         (work / "network.json").write_text(json.dumps(training.description, indent=1))
     tally = training.tally
     tally.take_over(module.tally.state())

@@ -1,13 +1,11 @@
 """Weights of early epochs, kept beside those of the end: for signals of a surrogate that has learned little yet."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 
-from dataprune.passes import snapshot_file
+from dataprune.passes import save_weights, snapshot_file
 from dataprune.training.classifier import Classifier
 
 
@@ -28,6 +26,4 @@ class KeepSnapshots(pl.Callback):
             return
         path = self.folder / snapshot_file(done)
         path.parent.mkdir(exist_ok=True)
-        part = path.with_suffix(".part")
-        torch.save({k: v.cpu().contiguous() for k, v in pl_module.network.state_dict().items()}, part)
-        os.replace(part, path)
+        save_weights(pl_module.network, path)
