@@ -265,6 +265,10 @@ def test_methods_that_cost_less_cost_as_much_less_whether_epochs_or_iterations_a
     [
         (["method=full", "method.trains_on=dynamic"], r"^method\.sampler\._target_=None: expected the dotted path"),
         (["method=infobatch", "+method.sampler.ratio=1.5"], r"^method\.sampler\.ratio=1\.5: expected a fraction"),
+        (
+            ["method=infobatch", "+method.sampler.n=5"],
+            r"^method\.sampler\.n=5: expected nothing: the training fills it",
+        ),
         (["method=rs2", "+method.sampler.part=1"], r"^method\.sampler\.part=1: expected one of the constants"),
         (["method=rs2", f"+pretrain.sampler._target_={DYNAMIC}IES"], r"^pretrain\.sampler=.*expected \{\}: method=rs2"),
         (

@@ -9,7 +9,7 @@ from typing import Any
 
 from dataprune.arrays import ARRAYS, computed, entry
 from dataprune.callables import check_target
-from dataprune.checks.recipes import SAMPLED, check_recipe
+from dataprune.checks.recipes import check_recipe, check_sampler_spec
 from dataprune.checks.rehearsal import rehearse
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
@@ -146,7 +146,7 @@ def check_combined(cfg: Config, plan: Plan, key: str) -> None:
 
 def check_dynamic(cfg: Config, method: MethodConfig, key: str) -> None:
     """Raise a ConfigError for a method without a sampler that exists, or beside another sampler."""
-    check_target(method.sampler, f"{key}.sampler", SAMPLED)
+    check_sampler_spec(method.sampler, f"{key}.sampler")
     if cfg.pretrain.sampler:
         what = f"{{}}: {key}={method.name} brings the sampler of this training"
         raise ConfigError("pretrain.sampler", cfg.pretrain.sampler["_target_"], what)

@@ -24,7 +24,7 @@ def check_recipe(recipe: TrainConfig, role: str) -> None:
         return
     check_optimizer(recipe.optimizer, f"{role}.optimizer")
     if recipe.sampler:
-        check_target(recipe.sampler, f"{role}.sampler", SAMPLED)
+        check_sampler_spec(recipe.sampler, f"{role}.sampler")
         if recipe.epochs is None:
             key, expected = f"{role}.iterations", f"null, and {role}.epochs instead: a sampler chooses by epoch"
             raise ConfigError(key, recipe.iterations, expected)
@@ -65,6 +65,14 @@ def check_head(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
     if recipe.resolution and recipe.augment == AugmentConfig():
         raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
+
+
+def check_sampler_spec(sampler: dict[str, Any], key: str) -> None:
+    """Raise a ConfigError for a sampler that does not exist, for constants that it does not take, and for those that
+    the training fills."""
+    check_target(sampler, key, SAMPLED)
+    for name in sorted(SAMPLED & sampler.keys()):
+        raise ConfigError(f"{key}.{name}", sampler[name], "nothing: the training fills it")
 
 
 def check_sampler(recipe: TrainConfig, key: str, n: int) -> None:
