@@ -124,15 +124,17 @@ class TrainConfig:
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
+    drop_last: bool = False  # leave out of each epoch what does not fill a batch
     buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
     loader: str = _choice("memory", "memory", "workers")  # decoded once, or by worker processes at every epoch
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
-    head: str = _choice("fresh", "fresh", "reuse")  # of a model that comes in
+    # of a model that comes in; matched: the rows of those of its classes that have the new classes' names
+    head: str = _choice("fresh", "fresh", "reuse", "matched")
     label_smoothing: float = _number(0.0, 0, 1)
     clip_norm: float | None = _number(None, 0)
-    decay_bias_and_norm: bool = True  # False = weight decay skips one-dimensional parameters
+    decay_bias_and_norm: bool = True  # False = weight decay skips biases, norms and what the model itself names
     precision: str = _choice("float32", "float32", "bfloat16", "float16")
     channels_last: bool | None = None  # memory layout of images and weights; None = on GPUs only
     processes: int = _number(1, 1)  # that share each batch: batch norm and sums differ with their number

@@ -33,6 +33,11 @@ class Data:
         return self.table.facts | self.pixels.facts
 
     @cached_property
+    def classes(self) -> list[str]:
+        """Class names; a label is a position in this list."""
+        return json.loads((self.table / "classes.json").read_text())
+
+    @cached_property
     def header(self) -> dict[str, Any]:
         """How its examples look to a network: codec, input."""
         return json.loads((self.pixels / "header.json").read_text())

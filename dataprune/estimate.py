@@ -16,6 +16,7 @@ from typing import Any
 
 from dataprune.arrays import ARRAYS, RECORDED, Array, entry, own_signal
 from dataprune.config import Config, SignalsConfig, TrainConfig
+from dataprune.data.order import steps_of
 from dataprune.errors import ConfigError, Shown
 from dataprune.experiments import asks_for_ratio, experiments
 from dataprune.launch import recipe_of
@@ -148,7 +149,7 @@ class Planner(Stages):
     def _training(self, config: TrainConfig, role: str, results: dict[str, Result]) -> Need:
         speed = self._speed(config if config.model else self.cfg.pretrain, results)
         count = self._examples(config, results)
-        steps = config.iterations or config.epochs * math.ceil(count / config.batch_size)  # type: ignore[operator]
+        steps = config.iterations or config.epochs * steps_of(count, config.batch_size, config.drop_last)  # type: ignore[operator]
         seen = steps * min(config.batch_size, count)
         image_s = speed.image_s
         if image_s is not None and config.trainable == "head":  # the features once, and steps of a linear layer

@@ -29,6 +29,7 @@ from dataprune.config import (
 )
 from dataprune.cost import cost_file
 from dataprune.data.examples import Examples
+from dataprune.data.order import steps_of
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.experiments import effective, experiments, sampler_at
@@ -112,7 +113,9 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         stage("evaluate", whole, "source_result", model=model, subset=classes_only, **seen_so)
 
     if target is not None:
-        adapted = train(stage, transfer := transferring(cfg), "adapted", target, init=model)
+        transfer = transferring(cfg)
+        named = source.table if transfer.head == "matched" else None  # its class names say which rows of the head stay
+        adapted = train(stage, transfer, "adapted", target, init=model, init_examples=named)
         stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.loader))
     return row_of(cfg, stage.results, stage.built)
 
@@ -294,7 +297,7 @@ def pretraining(cfg: Config, source: Data) -> TrainConfig:
     """
     recipe, ratio, n = cfg.pretrain, cfg.prune_ratio, source.facts["train"]
     if cfg.method.trains_on == "dynamic":
-        per_epoch = math.ceil(n / recipe.batch_size)
+        per_epoch = steps_of(n, recipe.batch_size, recipe.drop_last)
         epochs = recipe.epochs or max(1, round(recipe.iterations / per_epoch))
         return replace(recipe, epochs=epochs, iterations=None, sampler=sampler_at(cfg.method, ratio))
     if cfg.method.trains_on == "short_full" and recipe.epochs is not None:

@@ -54,6 +54,24 @@ def test_an_old_head_with_too_few_outputs_is_told_before_the_source_is_trained(j
     refused(jobs, r"^transfer\.head='reuse': expected fresh: 2 outputs for the 10 classes of target", *words)
 
 
+def test_classes_that_the_source_has_not_are_told_before_the_source_is_trained(jobs, folder):
+    words = ["source=folder", f"source.path={folder('two', '1', 'b', side=8)}", "method=random"]
+    refused(jobs, r"^transfer\.head=9 classes that the source has not, such as 0, 2", *words, "transfer.head=matched")
+
+
+def test_a_matched_head_begins_with_the_rows_of_its_classes(jobs, folder, monkeypatch):
+    """As a model of ImageNet-21K that goes on with ImageNet-1K."""
+    monkeypatch.setattr(conftest, "TINY", [word for word in conftest.TINY if not word.startswith("source.")])
+    (row,) = jobs.run(
+        *("source=folder", f"source.path={folder('many', 'a', 'b', 'c', 'd', side=8)}", "method=full"),
+        *("target=folder", f"target.path={folder('few', 'b', 'd', side=8)}", "transfer.head=matched"),
+        *("transfer.optimizer.lr=1e-30", "transfer.epochs=1"),
+    )
+    heads = {role: torch.load(jobs.store / "train" / row["keys"][role] / "model.pt") for role in ("model", "adapted")}
+    for name in ("head.weight", "head.bias"):
+        assert torch.equal(heads["adapted"][name], heads["model"][name][[1, 3]])
+
+
 @pytest.mark.parametrize("role", ["surrogate", "pretrain", "transfer"])
 @pytest.mark.parametrize(
     ("key", "value", "text"),

@@ -17,6 +17,7 @@ from dataprune.data.codecs import codec_of, decoding, disagreement
 from dataprune.data.images import Images
 from dataprune.dataset import FACTS, Data
 from dataprune.errors import ConfigError, Shown
+from dataprune.formats.class_lists import rows_of
 from dataprune.formats.dynamics import look
 from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
 from dataprune.selectors.budget import budget
@@ -292,11 +293,15 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
 
 
 def check_reused_head(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
-    """Raise a ConfigError if the head that a transfer reuses has fewer outputs than a target has classes."""
-    # a scratch model has a head of its own
-    reuses = cfg.transfer is not None and cfg.transfer.head == "reuse" and cfg.method.trains_on != "nothing"
-    for key, target in targets.items() if reuses else ():
-        if target is not None and target.facts["classes"] > source.facts["classes"]:
+    """Raise a ConfigError if the head that a transfer keeps lacks classes of a target."""
+    if cfg.transfer is None or cfg.method.trains_on == "nothing":  # a scratch model has a head of its own
+        return
+    for key, target in targets.items():
+        if target is None:
+            continue
+        if cfg.transfer.head == "matched":
+            rows_of(target.classes, source.classes)
+        if cfg.transfer.head == "reuse" and target.facts["classes"] > source.facts["classes"]:
             outputs, wanted = source.facts["classes"], target.facts["classes"]
             raise ConfigError("transfer.head", "reuse", f"fresh: {outputs} outputs for the {wanted} classes of {key}")
 

@@ -50,8 +50,10 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for a value that this training would ignore: nobody must believe that it did something."""
     if role == "transfer" and recipe.model is not None:
         raise ConfigError("transfer.model", recipe.model, "null: the network is that of pretrain.model")
-    if role != "transfer" and recipe.head == "reuse":
-        raise ConfigError(f"{role}.head", "reuse", "fresh: only a model that comes in has a head to reuse (transfer)")
+    if role != "transfer" and recipe.head != "fresh":
+        raise ConfigError(
+            f"{role}.head", recipe.head, "fresh: only a model that comes in has a head to keep (transfer)"
+        )
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
     if recipe.trainable == "head":

@@ -47,10 +47,14 @@ class Order:
     chosen: Callable[[int], Epoch] | None = None
     lengths: np.ndarray | None = None
     pool: int = 50
+    drop_last: bool = False  # leave out what does not fill a batch: other examples in every epoch
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
             raise ConfigError("batch_size", self.batch_size, f"a multiple of processes={self.world}")
+        if self.drop_last and self.steps == 0:
+            expected = f"at most the {self.length} examples: with drop_last=true none of them would be seen"
+            raise ConfigError("batch_size", self.batch_size, expected)
 
     @property
     def length(self) -> int:
@@ -59,8 +63,8 @@ class Order:
 
     @property
     def steps(self) -> int:
-        """Steps of a whole epoch; the last batch may be smaller, none is dropped."""
-        return math.ceil(self.length / self.batch_size)
+        """Steps of a whole epoch; the last batch may be smaller, or is left out (drop_last)."""
+        return steps_of(self.length, self.batch_size, self.drop_last)
 
     def epoch(self, epoch: int) -> Epoch:
         """The ids of one epoch in order, and their weights."""
@@ -88,7 +92,7 @@ class Order:
     def batches(self, epoch: int) -> Iterator[Batch]:
         """This process's share of each step of an epoch. All shares of a step have the same size."""
         order, weights = self.epoch(epoch)
-        steps = math.ceil(len(order) / self.batch_size)
+        steps = steps_of(len(order), self.batch_size, self.drop_last)
         for step in range(steps):
             start = step * self.batch_size
             places = np.arange(start, min(start + self.batch_size, len(order)))
@@ -99,6 +103,11 @@ class Order:
             # a shorter epoch passes through the schedule as a whole one does
             at = epoch * self.steps + (step if steps == self.steps else step * self.steps / steps)
             yield Batch(order[mine], mine, real, len(places), at, None if weights is None else weights[mine])
+
+
+def steps_of(examples: int, batch_size: int, drop_last: bool = False) -> int:
+    """Return the steps of an epoch of so many examples; without drop_last the last batch may be smaller."""
+    return examples // batch_size if drop_last else math.ceil(examples / batch_size)
 
 
 def alike(lengths: np.ndarray, batch_size: int, pool: int, rng: np.random.Generator) -> np.ndarray:

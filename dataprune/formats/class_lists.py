@@ -38,6 +38,25 @@ def _ids(words: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
     return ids | {word: int(word) for word in others if int(word) < len(class_names)}
 
 
+def rows_of(names: Sequence[str], among: Sequence[str]) -> list[int]:
+    """Return where each class name stands among others: the outputs of a model of 21,000 classes that mean these 1,000
+    (Dyn-Unc's mapping_dict.txt holds the same numbers).
+
+    Raises ConfigError for names that are not there, or that stand there twice.
+    """
+    unknown = sorted(set(names) - set(among))
+    if unknown:
+        found = Shown(f"{len(unknown)} classes that the source has not, such as {', '.join(unknown[:5])}")
+        raise ConfigError("transfer.head", found, "fresh, or a target whose classes are called as some of the source's")
+    twice = (
+        sorted({name for name in among if among.count(name) > 1} & set(names)) if len(set(among)) < len(among) else []
+    )
+    if twice:
+        raise ConfigError("transfer.head", Shown(f"classes of one name: {', '.join(twice[:5])}"), "names that differ")
+    places = {name: i for i, name in enumerate(among)}
+    return [places[name] for name in names]
+
+
 def below(path: str | Path, class_names: Sequence[str], *, synsets: Sequence[str]) -> np.ndarray:
     """float32 (classes,): 1 for the classes that are one of `synsets` or below one in WordNet.
 

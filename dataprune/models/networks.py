@@ -44,6 +44,14 @@ class Network(nn.Module):
         """Float logits (b, classes), from the inputs of a batch, or from features=(b, d) computed before."""
         return self.head(inputs[FEATURES] if FEATURES in inputs else self.features(**inputs))
 
+    @property
+    def undecayed(self) -> set[str]:
+        """Names of the parameters that weight decay skips where a recipe says so: those of one dimension, and what the
+        backbone itself names (`no_weight_decay` of timm's models: tables of positions, logit scales)."""
+        says = getattr(self.backbone, "no_weight_decay", set)
+        own = {name for name, p in self.named_parameters() if p.ndim <= 1}
+        return own | {f"backbone.{name}" for name in says()}
+
     def freeze_backbone(self) -> None:
         """Only the head learns; the backbone stays in eval mode (its batch-norm statistics too)."""
         self.frozen = True
@@ -75,7 +83,7 @@ def build(model: dict[str, Any], input: Mapping[str, Any], n_classes: int) -> Ne
         expected = f"a network of {input['kind']}: this one wants {', '.join(missing)}, which they do not tell"
         raise ConfigError("model._target_", model["_target_"], expected)
     given = {name: facts[name] for name in takes.names if name in facts and name not in model}
-    backbone = instantiate(model, **given)
+    backbone = instantiate(model, **given, _convert_="all")  # lists as lists: timm counts on them
     if not hasattr(backbone, "num_features"):
         raise ConfigError("model._target_", model["_target_"], "a function whose module has the attribute num_features")
     return Network(backbone, n_classes, input)
@@ -90,6 +98,13 @@ def describe(model: dict[str, Any], input: Mapping[str, Any], n_classes: int) ->
         "code": codes_of(model),
         "channels_last": None,
     }
+
+
+def keep_rows(old: nn.Linear, new: nn.Linear, rows: list[int]) -> None:
+    """Give output j of the new head the weights and bias of output rows[j] of the old one."""
+    with torch.no_grad():
+        new.weight.copy_(old.weight[rows])
+        new.bias.copy_(old.bias[rows])
 
 
 class Convolutional(nn.Module):

@@ -6,11 +6,14 @@ writes them.
 """
 
 import json
+import sys
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from dataprune.config import AdoptConfig, RunConfig
 from dataprune.cost import told_of
@@ -36,6 +39,15 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     return {"parameters": parameters, "examples": len(examples), "images_seen": 0, "elsewhere": elsewhere}
 
 
+class Inert:
+    """What stands for everything that a checkpoint names beside tensors and containers (Swin's and Dyn-Unc's hold their
+    whole configuration): an empty mapping, whatever it is called with. Nothing of the file is run."""
+
+    def __new__(cls, *ignored: object, **also: object) -> Any:
+        """Return an empty mapping."""
+        return OrderedDict()
+
+
 def _of_backbone(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A backbone's tensors under the names of our network, in which it is a part.
 
@@ -44,6 +56,19 @@ def _of_backbone(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
     body = {f"backbone.{name}": t for name, t in state.items() if f"backbone.{name}" in wanted}
     rest = {name: t for name, t in state.items() if f"backbone.{name}" not in wanted}
     return body | {f"head.{name.rpartition('.')[2]}": tensor for name, tensor in rest.items()}
+
+
+def _converted(state: dict[str, torch.Tensor], backbone: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a published checkpoint as timm's network of that kind names and sizes them: it knows the authors'
+    own names, and resizes tables of positions. Others stay as they are."""
+    convert = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if convert is None or (state.keys() >= backbone.state_dict().keys() and _sized(state, backbone)):
+        return state
+    return convert(dict(state), backbone)
+
+
+def _sized(state: dict[str, torch.Tensor], backbone: torch.nn.Module) -> bool:
+    return all(state[name].shape == tensor.shape for name, tensor in backbone.state_dict().items())
 
 
 def read_state(path: Path, key: str) -> dict[str, torch.Tensor]:
@@ -65,7 +90,8 @@ def _loaded(path: Path, key: str) -> Any:
                 damaged = archive.testzip()
             if damaged is not None:
                 raise ConfigError(key, str(path), f"a file as it was written: {damaged} in it has changed")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with safe_globals([(Inert, name) for name in get_unsafe_globals_in_checkpoint(str(path))]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except ConfigError:
         raise
     except Exception as error:  # torch raises pickle, zip, EOF and runtime errors here; all mean the same to the user
@@ -82,8 +108,8 @@ def fitted(state: dict[str, torch.Tensor], network: Network, key: str) -> dict[s
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     wanted = network.state_dict()
-    if not state.keys() & wanted.keys():
-        state = _of_backbone(state, wanted)
+    if not any(name.startswith("backbone.") for name in state):  # a foreign classifier may be called head, as ours is
+        state = _of_backbone(_converted(state, network.backbone), wanted)
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     shapes = [n for n in wanted.keys() & state.keys() if wanted[n].shape != state[n].shape]
     if missing or extra or shapes:

@@ -27,8 +27,9 @@ from dataprune.data.images import Images
 from dataprune.data.loaders import Feed, Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
+from dataprune.formats.class_lists import rows_of
 from dataprune.models.flops import Attack
-from dataprune.models.networks import Network, build, describe
+from dataprune.models.networks import Network, build, describe, keep_rows
 from dataprune.models.tally import Tally
 from dataprune.passes import check_input, feed_of, layout, load_network, outputs, save_weights
 from dataprune.processes import place
@@ -91,7 +92,9 @@ class Training:
         check_device(config, self.device, label)
         self.examples = Examples.of(inputs, "train")
         self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
-        self.order = Order(self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world)
+        self.order = Order(
+            self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world, drop_last=config.drop_last
+        )
         if config.buckets:
             self.order.lengths, self.order.pool = self.examples.kept.lengths("input_ids"), config.buckets
         per_epoch = self.order.steps
@@ -112,9 +115,12 @@ class Training:
             self.description = json.loads((init / "network.json").read_text())
             if config.head == "reuse" and network.head.out_features < n_classes:
                 raise ConfigError("transfer.head", "reuse", f"fresh: the old head has fewer than {n_classes} outputs")
-            if config.head == "fresh":
-                network.head = torch.nn.Linear(network.head.in_features, n_classes)
+            if config.head != "reuse":
+                old, network.head = network.head, torch.nn.Linear(network.head.in_features, n_classes)
                 self.description["n_classes"] = n_classes
+            if config.head == "matched":
+                before = Examples(self.inputs["init_examples"], "train").classes
+                keep_rows(old, network.head, rows_of(self.examples.classes, before))
         else:
             assert config.model is not None
             network = build(config.model, self.examples.input, n_classes)

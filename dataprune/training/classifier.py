@@ -55,12 +55,11 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser over all parameters that learn."""
-        learning = [p for p in self.network.parameters() if p.requires_grad]
-        if self.decay_bias_and_norm:
-            groups: list[dict[str, Any]] = [{"params": learning}]
-        else:
-            groups = [{"params": [p for p in learning if p.ndim > 1]}]
-            groups.append({"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0})
+        learning = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        skipped = set() if self.decay_bias_and_norm else learning.keys() & self.network.undecayed
+        groups: list[dict[str, Any]] = [{"params": [p for name, p in learning.items() if name not in skipped]}]
+        if not self.decay_bias_and_norm:
+            groups.append({"params": [p for name, p in learning.items() if name in skipped], "weight_decay": 0.0})
         optimizer = self.make_optimizer(groups)
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dataprune.data.order import Order
+from dataprune.data.order import Order, steps_of
 from dataprune.errors import ConfigError
 
 IDS = np.array([3, 4, 8, 9, 11, 20, 21])
@@ -28,6 +28,25 @@ def test_the_order_of_the_first_epoch_stays_what_it_is():
 def test_a_clean_pass_keeps_the_order():
     order = Order(IDS[::-1], 3, shuffle=False)
     assert [b.ids.tolist() for b in order.batches(1)] == [[21, 20, 11], [9, 8, 4], [3]]
+
+
+def test_what_does_not_fill_a_batch_may_be_left_out_of_an_epoch():
+    order = Order(IDS, 3, seed=1, drop_last=True)
+    assert order.steps == 2
+    seen = [np.concatenate([b.ids for b in order.batches(epoch)]) for epoch in range(5)]
+    assert all(len(ids) == 6 for ids in seen)
+    np.testing.assert_array_equal(seen[2], order.epoch(2)[0][:6])
+    assert len({*IDS} - set.intersection(*map(set, seen))) > 1, "another one is left out in another epoch"
+    with pytest.raises(ConfigError, match=r"^batch_size=8: expected at most the 7 examples"):
+        Order(IDS, 8, drop_last=True)
+
+
+def test_imagenet_in_the_published_batches_leaves_out_as_many_as_published():
+    """Dyn-Unc, 8 GPUs: 143 of 1,281,167 in batches of 1,024, and 1,167 in batches of 2,048."""
+    n = 1_281_167
+    steps = {size: steps_of(n, size, drop_last=True) for size in (1024, 2048)}
+    assert steps == {1024: 1251, 2048: 625}
+    assert [n - count * size for size, count in steps.items()] == [143, 1167]
 
 
 def test_the_last_batch_is_smaller_and_none_is_dropped():

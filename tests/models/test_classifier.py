@@ -133,6 +133,25 @@ def test_bias_and_norm_may_be_spared_the_decay(frozen):
     assert {id(p) for p in decaying["params"] + spared["params"]} == {id(p) for p in learning}
 
 
+def test_what_the_model_names_is_spared_the_decay_too():
+    named = SpeaksOfDecay()
+    module = classifier(backbone=lambda: named, decay_bias_and_norm=False)
+    decaying, spared = module.configure_optimizers().param_groups
+    assert {id(p) for p in spared["params"]} == {id(named.table), id(module.network.head.bias)}
+    assert {id(p) for p in decaying["params"]} == {id(named.weight), id(module.network.head.weight)}
+
+
+class SpeaksOfDecay(torch.nn.Module):
+    num_features = 2
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.table = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2, 2))
+
+    def no_weight_decay(self):
+        return {"table"}
+
+
 def test_by_default_everything_decays():
     module = classifier()
     (group,) = module.configure_optimizers().param_groups
