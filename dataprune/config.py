@@ -182,6 +182,17 @@ class MethodConfig:
 
 
 @dataclass
+class ConstantsConfig:
+    """Constants of score functions, in the place of what their methods say: for a sweep over methods that suits another
+    training than the published one. Each reaches those methods that state it."""
+
+    window: int | None = _number(None, 2, unit="epochs")
+    early: list[int] | None = None  # [from, to below], epochs
+    late: list[int] | None = None
+    never_learned: str | None = None  # of forgetting: max | zero
+
+
+@dataclass
 class AdoptConfig:
     """Foreign weights for one of our networks. Stage: adopt."""
 
@@ -312,6 +323,7 @@ class Config:
     transfer: TrainConfig | None = None
     method: MethodConfig = field(default_factory=MethodConfig)
     baselines: dict[str, MethodConfig] = field(default_factory=dict)
+    constants: ConstantsConfig = field(default_factory=ConstantsConfig)
     signals: SignalsConfig = field(default_factory=SignalsConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     run: RunConfig = field(default_factory=RunConfig)

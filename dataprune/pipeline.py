@@ -298,7 +298,7 @@ def pretraining(cfg: Config, source: Data) -> TrainConfig:
     recipe, ratio, n = cfg.pretrain, cfg.prune_ratio, source.facts["train"]
     if cfg.method.trains_on == "dynamic":
         per_epoch = steps_of(n, recipe.batch_size, recipe.drop_last)
-        epochs = recipe.epochs or max(1, round(recipe.iterations / per_epoch))
+        epochs = recipe.epochs or max(1, round(recipe.iterations / per_epoch))  # type: ignore[operator]
         return replace(recipe, epochs=epochs, iterations=None, sampler=sampler_at(cfg.method, ratio))
     if cfg.method.trains_on == "short_full" and recipe.epochs is not None:
         images = budget(ratio, n) * recipe.epochs

@@ -1,12 +1,13 @@
 """From a composed config to a typed one: every value checked that can be checked without data, before heavy imports."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dataprune.config import Config, DataConfig, TrainConfig
+from dataprune.config import Config, ConstantsConfig, DataConfig, MethodConfig, TrainConfig
 from dataprune.errors import ConfigError
 from dataprune.ratios import as_typed, fraction_at
 
@@ -20,6 +21,7 @@ def typed(composed: DictConfig) -> Config:
     cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(composed)))
     assert isinstance(cfg, Config)
     check_plain(dataclasses.asdict(cfg), "")
+    cfg = with_constants(cfg)
     check_ranges(cfg)
     cfg.prune_ratio = as_typed(cfg.prune_ratio)  # range(0.05,1,0.05) of a sweep gives 0.15000000000000002
     check_cuts(cfg)
@@ -34,6 +36,18 @@ def typed(composed: DictConfig) -> Config:
     check_targets(cfg)
     check_unused(cfg)
     return cfg
+
+
+def with_constants(cfg: Config) -> Config:
+    """The same job, its `constants` in the places where its methods state them."""
+    given = {name: value for name, value in dataclasses.asdict(cfg.constants).items() if value is not None}
+
+    def adapted(method: MethodConfig) -> MethodConfig:
+        stated = given.keys() & (method.score or {}).keys()
+        return replace(method, score=method.score | {name: given[name] for name in stated}) if stated else method
+
+    baselines = {name: adapted(method) for name, method in cfg.baselines.items()}
+    return replace(cfg, method=adapted(cfg.method), baselines=baselines, constants=ConstantsConfig())
 
 
 def check_plain(tree: Any, key: str) -> None:
