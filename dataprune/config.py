@@ -13,15 +13,9 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING, OmegaConf
 
-
-def _number(default: Any, low: float, high: float = float("inf"), *, unit: str = "") -> Any:
-    """A field whose value must lie in [low, high]."""
-    return field(default=default, metadata={"low": low, "high": high, "unit": unit})
-
-
-def _choice(default: str, *choices: str) -> Any:
-    """A field that takes one of a few words."""
-    return field(default=default, metadata={"choices": choices})
+from dataprune.augmentation import AugmentConfig
+from dataprune.fields import choice as _choice
+from dataprune.fields import number as _number
 
 
 @dataclass
@@ -73,6 +67,8 @@ class DataConfig:
     crop: float | None = None  # centred square: side in pixels, or a share (above 0 to 1) of the largest one
     mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
     std: list[float] | None = None
+    interpolation: str | None = _choice(None, "bilinear", "bicubic", "area")  # of all resizing; None = bilinear
+    antialias: bool | None = None  # average over all pixels that a smaller one covers; None = true
     limit: LimitConfig = field(default_factory=LimitConfig)
     storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
@@ -82,15 +78,6 @@ class DataConfig:
     def table(self) -> IndexConfig:
         """The part that says which examples there are."""
         return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content, self.columns)
-
-
-@dataclass
-class AugmentConfig:
-    """Random changes of a training image."""
-
-    crop_padding: int = _number(0, 0, unit="pixels")  # reflect-pad, crop back at a random place; loader=memory only
-    flip: bool = False  # mirror left-right half of the time
-    random_resized_crop: list[float] | None = None  # [smallest, largest] share of the area; loader=workers only
 
 
 @dataclass
@@ -119,14 +106,15 @@ class TrainConfig:
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
     momentum: dict[str, Any] = field(default_factory=dict)  # the same for the optimiser's momentum, if it moves
-    resolution: dict[str, int] = field(default_factory=dict)  # low, high, start, end: ramp in pixels; loader=workers
+    resolution: dict[str, int] = field(default_factory=dict)  # low, high, start, end: ramp in pixels; not of memory
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     batch_size: int = _number(128, 1)  # global: shared out over the processes
     drop_last: bool = False  # leave out of each epoch what does not fill a batch
     buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
-    loader: str = _choice("memory", "memory", "workers")  # decoded once, or by worker processes at every epoch
+    loader: str = _choice("memory", "memory", "workers", "dali")  # decoded once, or at every epoch (DALI: the extra)
+    decoder: str = _choice("auto", "auto", "pillow", "torchvision")  # of JPEGs, loader=workers; auto = pillow
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
@@ -147,6 +135,11 @@ class TrainConfig:
     dynamics: str | None = None  # of the surrogate: those that another program recorded, instead of training for them
     snapshots: list[int] = field(default_factory=list)  # epochs after which the weights are kept, for signals
     seed: int = _number(0, 0)
+
+    @property
+    def reads(self) -> str:
+        """How examples become columns for it: memory | workers | torchvision (workers with this decoder) | dali."""
+        return self.decoder if self.decoder == "torchvision" else self.loader
 
 
 @dataclass

@@ -16,11 +16,11 @@ class Data:
     """A data set as the stages see it: its table of examples, and its columns for those that look at them."""
 
     table: Result  # index
-    decoded: dict[str, Result]  # decode, by loader: memory | workers
+    decoded: dict[str, Result]  # decode, by what reads it (TrainConfig.reads)
 
-    def inputs(self, loader: str) -> dict[str, Result]:
-        """What a stage gets that looks at the columns with this loader."""
-        return {"examples": self.table, "pixels": self.decoded[loader]}
+    def inputs(self, reads: str) -> dict[str, Result]:
+        """What a stage gets that looks at the columns as a recipe reads them."""
+        return {"examples": self.table, "pixels": self.decoded[reads]}
 
     @property
     def pixels(self) -> Result:

@@ -109,14 +109,14 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
         whole = replace(cfg.evaluate, half="all")  # `half` is of the target
-        seen_so = source.inputs(cfg.pretrain.loader)
+        seen_so = source.inputs(cfg.pretrain.reads)
         stage("evaluate", whole, "source_result", model=model, subset=classes_only, **seen_so)
 
     if target is not None:
         transfer = transferring(cfg)
         named = source.table if transfer.head == "matched" else None  # its class names say which rows of the head stay
         adapted = train(stage, transfer, "adapted", target, init=model, init_examples=named)
-        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.loader))
+        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.reads))
     return row_of(cfg, stage.results, stage.built)
 
 
@@ -133,12 +133,12 @@ def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Da
 def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
     """Which loaders read the source, and which the targets, each with a recipe that names it."""
     # without a surrogate and a training the source is indexed all the same: its facts stand in the row
-    of_source = {cfg.pretrain.loader: "pretrain"}
+    of_source = {cfg.pretrain.reads: "pretrain"}
     if plan.needs_surrogate:
-        of_source.setdefault(cfg.surrogate.loader, "surrogate")
-    of_target = {cfg.transfer.loader: "transfer"} if cfg.transfer else {}
+        of_source.setdefault(cfg.surrogate.reads, "surrogate")
+    of_target = {cfg.transfer.reads: "transfer"} if cfg.transfer else {}
     if "target_signals" in plan.looks:
-        of_target.setdefault(cfg.surrogate.loader, "surrogate")
+        of_target.setdefault(cfg.surrogate.reads, "surrogate")
     return of_source, of_target
 
 
@@ -161,7 +161,7 @@ def look_at_data(
     seen.setdefault("dynamics", surrogate)
     if "heldout" in plan.roles:
         heldout = EvaluateConfig(split="validation")
-        inputs = source.inputs(cfg.surrogate.loader)
+        inputs = source.inputs(cfg.surrogate.reads)
         seen["heldout"] = stage("evaluate", heldout, f"heldout{again}", model=surrogate, **inputs)
     for role in plan.looks:
         places: dict[str, Data | None] = {role: source}
@@ -169,7 +169,7 @@ def look_at_data(
             places = {role: known["target"]} | {f"{role}.{name}": known[f"others.{name}"] for name in cfg.others}
         for name, data in places.items():
             if data is not None:
-                config, inputs = plan.config_of(role, cfg.signals), data.inputs(cfg.surrogate.loader)
+                config, inputs = plan.config_of(role, cfg.signals), data.inputs(cfg.surrogate.reads)
                 seen[name] = stage("signals", config, f"{name}{again}", model=surrogate, **inputs)
     return seen
 
@@ -178,11 +178,11 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
         weights = weights_of(config.model)
-        return stage("train", config, role, weights=weights, **data.inputs(config.loader), **inputs)
+        return stage("train", config, role, weights=weights, **data.inputs(config.reads), **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
     files = _content(config.checkpoint, Path(config.checkpoint))
-    return stage("adopt", adopted, role, files=files, **data.inputs(config.loader))
+    return stage("adopt", adopted, role, files=files, **data.inputs(config.reads))
 
 
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dataprune.callables import dotted_paths, is_ours
-from dataprune.config import Config, DataConfig
+from dataprune.config import Config, DataConfig, RunConfig
 from dataprune.data.codecs import decoding, placed
 from dataprune.data.content import stamp
 from dataprune.dataset import Data
@@ -65,23 +65,32 @@ class Stages:
             self.built.add(role)
         return result
 
-    def data(self, config: DataConfig, role: str, loaders: Mapping[str, str]) -> Data:
-        """An indexed data set, decoded for each of the loaders, given with a recipe that wants it. Its files are looked
-        at once a driver."""
+    def data(self, config: DataConfig, role: str, readings: Mapping[str, str]) -> Data:
+        """An indexed data set, decoded in each of these ways (TrainConfig.reads), given with a recipe that wants it.
+        Its files are looked at once a driver."""
         seen = fingerprint([asdict(config.table), config.path and os.path.abspath(config.path)])
         if seen not in self.stamps:
             self.stamps[seen] = stamp(config.table, role)
         table = self("index", config.table, role, files=self.stamps[seen])
         kind, _, name = role.partition(".")
         decoded: dict[str, Result] = {}
-        for loader, recipe in sorted(loaders.items()):
+        for reads, recipe in sorted(readings.items(), key=lambda pair: (pair[0] != "memory", pair[0])):
             part = "workers" if decoded else "pixels"  # of two, memory comes first
-            how = placed(decoding(config, role, kept=loader == "memory"), role)
             try:
-                decoded[loader] = self("decode", how, f"{kind}_{part}" + (f".{name}" if name else ""), examples=table)
+                how = placed(decoding(config, role, kept=reads == "memory", decoder=decoder_of(reads, self.run)), role)
+                decoded[reads] = self("decode", how, f"{kind}_{part}" + (f".{name}" if name else ""), examples=table)
             except ConfigError as error:
-                raise (error.under(recipe) if error.key == "loader" else error) from None
+                raise (error.under(recipe) if error.key in ("loader", "decoder") else error) from None
         return Data(table, decoded)
+
+
+def decoder_of(reads: str, run: RunConfig) -> str:
+    """What opens encoded examples that are read so: pillow | torchvision | dali-cpu | dali-gpu, as the device is."""
+    if reads != "dali":
+        return reads if reads == "torchvision" else "pillow"
+    from dataprune.passes import device_of  # torch: seconds of imports
+
+    return "dali-cpu" if device_of(run).type == "cpu" else "dali-gpu"
 
 
 def check_named(inputs: Iterable[Result], named: set[str]) -> None:

@@ -4,11 +4,13 @@ They read source text (dataprune.callables) and import nothing heavy, so that a 
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dataprune.arrays import ARRAYS, computed, entry
 from dataprune.callables import check_target
+from dataprune.checks.augmentation import check_augmentation, check_changes
 from dataprune.checks.recipes import check_recipe, check_sampler_spec
 from dataprune.checks.rehearsal import rehearse
 from dataprune.config import Config, MethodConfig, TrainConfig
@@ -151,6 +153,8 @@ def check_dynamic(cfg: Config, method: MethodConfig, key: str) -> None:
     if cfg.pretrain.sampler:
         what = f"{{}}: {key}={method.name} brings the sampler of this training"
         raise ConfigError("pretrain.sampler", cfg.pretrain.sampler["_target_"], what)
+    if cfg.pretrain.checkpoint is None:
+        check_augmentation(replace(cfg.pretrain, sampler=method.sampler), "pretrain")
 
 
 def check_selector(call: Call, method: MethodConfig) -> None:
@@ -318,15 +322,4 @@ def check_images(recipe: TrainConfig, role: str, header: dict[str, Any]) -> None
         return
     if recipe.buckets:
         raise ConfigError(f"{role}.buckets", recipe.buckets, "0: it is about texts, and images are of one size")
-    side = min(input["height"], input["width"])
-    changes = (
-        ("augment.random_resized_crop", augment.random_resized_crop, "null", "workers"),
-        ("resolution", dict(recipe.resolution), "{}", "workers"),
-        ("augment.crop_padding", augment.crop_padding, "0", "memory"),
-    )
-    for name, value, nothing, loader in changes:
-        if value and loader != recipe.loader:
-            raise ConfigError(f"{role}.{name}", value, f"{nothing}, or {role}.loader={loader}: only with it")
-    if augment.crop_padding >= side:
-        expected = f"0 to {side - 1}: below the side of the images"
-        raise ConfigError(f"{role}.augment.crop_padding", augment.crop_padding, expected)
+    check_changes(recipe, role, input["channels"], min(input["height"], input["width"]))

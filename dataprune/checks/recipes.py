@@ -6,6 +6,7 @@ from typing import Any
 from hydra.utils import get_method
 
 from dataprune.callables import check_target, make
+from dataprune.checks.augmentation import check_augmentation
 from dataprune.config import AugmentConfig, TrainConfig
 from dataprune.errors import ConfigError
 
@@ -32,6 +33,7 @@ def check_recipe(recipe: TrainConfig, role: str) -> None:
         check_target(callback, f"{role}.callbacks.{name}")
     check_schedules(recipe, role)
     check_sizes(recipe, role)
+    check_augmentation(recipe, role)
     if recipe.batch_size % recipe.processes:
         expected = f"a multiple of {role}.processes={recipe.processes}: each takes the same share of a batch"
         raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)

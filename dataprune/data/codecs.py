@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 Columns = dict[str, np.ndarray]  # of one example, by name
 Inputs = dict[str, "torch.Tensor"]  # of a batch, by name: what a network is called with
+IMAGES = "dataprune.data.images.Images"  # the codec whose encoded examples several decoders read
 # fields of DataConfig that are handed to a codec which takes them
-HANDED = ("size", "channels", "mean", "std", "resize", "crop")
+HANDED = ("size", "channels", "mean", "std", "resize", "crop", "interpolation", "antialias")
 SIZES = {"height", "width"}  # facts of an input in which two data sets may differ for one network
 
 
@@ -73,11 +74,12 @@ class Codec:
         return {name: column.to(device, non_blocking=True) for name, column in stacked.items()}
 
 
-def decoding(data: DataConfig, key: str, *, kept: bool = True) -> DecodeConfig:
+def decoding(data: DataConfig, key: str, *, kept: bool = True, decoder: str = "pillow") -> DecodeConfig:
     """Return the config of stage decode for a data set: its codec with all constants that the data set states.
 
-    Raises ConfigError for a value that the codec does not take, or one that it finds wrong itself; `key`: of the data
-    set. A codec of a user's is not built for that.
+    decoder: what opens the encoded examples, if a recipe wants another than Pillow (of Images alone). `key`: of the
+    data set. Raises ConfigError for a value that the codec does not take, or one that it finds wrong itself; a codec of
+    a user's is not built for that.
     """
     takes = check_target(data.codec, f"{key}.codec")
     spec = dict(data.codec)
@@ -90,12 +92,26 @@ def decoding(data: DataConfig, key: str, *, kept: bool = True) -> DecodeConfig:
         if not (takes.open or name in takes.names):
             raise ConfigError(f"{key}.{name}", value, f"null: the codec {data.codec['_target_']} takes no {name}")
         spec[name] = value
+    if spec["_target_"] == IMAGES and "decoder" in spec:
+        raise ConfigError(f"{key}.codec.decoder", spec["decoder"], "nothing there: recipes say it (pretrain.decoder)")
+    if decoder != "pillow":
+        spec["decoder"] = checked_decoder(decoder, spec["_target_"], key)
     if spec["_target_"].startswith("dataprune."):
         try:
             codec_of(spec)
         except ConfigError as error:
             raise error.under(key) from None
     return DecodeConfig(spec, kept)
+
+
+def checked_decoder(decoder: str, codec: str, key: str) -> str:
+    """Return the decoder, or raise a ConfigError about a recipe's loader (DALI) or decoder for another codec than
+    Images."""
+    if codec == IMAGES:
+        return decoder
+    if decoder.startswith("dali"):
+        raise ConfigError("loader", "dali", f"memory or workers: {key} is decoded by {codec}, and DALI reads images")
+    raise ConfigError("decoder", decoder, f"auto: {key} is decoded by {codec}, which knows no other")
 
 
 def placed(config: DecodeConfig, key: str) -> DecodeConfig:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataprune.data.codecs import Codec, Columns, Inputs
+from dataprune.data.pictures import Box, Filter
 from dataprune.data.pixels import View, decode, random_box, size_of
 from dataprune.errors import ConfigError, Shown
 
 if TYPE_CHECKING:
     import torch
 
+    from dataprune.data.changes import Changes
+
+DECODERS = ("pillow", "torchvision", "dali-cpu", "dali-gpu")
 Item = np.ndarray | bytes | Path
 
 
@@ -25,6 +29,7 @@ class Draw:
     size: int | None = None  # side in pixels; None = as without a draw
     area: list[float] | None = None  # [smallest, largest] share of a random resized crop; None = the test view
     flip: bool = False  # mirror left-right half of the time
+    changes: "Changes | None" = None  # of the result
 
 
 class Images(Codec):
@@ -33,7 +38,9 @@ class Images(Codec):
     size: side in pixels, None = as they are. resize, crop: the part that clean passes see, see `pixels.View`: 256 and
     224 are torchvision's Resize(256), CenterCrop(224). A crop above 1 is in pixels and is the size, if none is given.
     channels: 1 = grey, 3 = RGB, None = as they are. mean, std: a number a channel, of pixel values divided by 255;
-    None = measured on the train split.
+    None = measured on the train split. interpolation, antialias: of all resizing, see `pictures.Filter`. decoder: of
+    encoded files, filled in by what a recipe says: pillow | torchvision (JPEGs) | dali-cpu | dali-gpu (whose loader
+    reads them; a single image is then Pillow's).
     Columns: `image` uint8 (h, w, channels). Inputs: `image` float32 (b, channels, h, w).
     """
 
@@ -47,8 +54,15 @@ class Images(Codec):
         std: list[float] | None = None,
         resize: int | list[int] | None = None,
         crop: float | None = None,
+        interpolation: str = "bilinear",
+        antialias: bool = True,
+        decoder: str = "pillow",
     ) -> None:
         self.channels, self.mean, self.std = channels, mean, std
+        self.filter = Filter(interpolation, antialias)
+        self.decoder = decoder
+        if decoder not in DECODERS:
+            raise ConfigError("decoder", decoder, f"one of {', '.join(DECODERS)}")
         self.view = checked_view(size, resize, crop)
         self.size = self.view.crop if size is None and isinstance(self.view.crop, int) else size
         if channels not in (None, 1, 3):
@@ -63,10 +77,17 @@ class Images(Codec):
         if isinstance(item, np.ndarray) and item.shape[-1] not in (1, 3):
             raise ConfigError("channels", Shown(f"an array of {item.shape[-1]} channels"), "images of 1 or 3")
         if draw is None:
-            return {"image": decode(item, self.channels, self.size, view=self.view)}
+            return {"image": self._pixels(item, self.size, None)}
         box = None if draw.area is None else random_box(*size_of(item), draw.area, draw.rng)
-        pixels = decode(item, self.channels, draw.size or self.size, box, self.view)
-        return {"image": pixels[:, ::-1] if draw.flip and draw.rng.random() < 0.5 else pixels}
+        pixels = self._pixels(item, draw.size or self.size, box)
+        if draw.flip and draw.rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        if draw.changes is not None:
+            pixels = draw.changes(pixels, draw.rng, self.mean or [], self.filter.interpolation)
+        return {"image": pixels}
+
+    def _pixels(self, item: Item, size: int | None, box: Box | None) -> np.ndarray:
+        return decode(item, self.channels, size, box, self.view, self.filter, self.decoder)
 
     def leaves(self, shape: Sequence[int]) -> bool:
         """Whether an array of this shape (h, w, c) is decoded to itself."""

@@ -157,7 +157,8 @@ class VectorLoader(Loader):
 class WorkerLoader(Loader):
     """Batches decoded at every epoch by worker processes; for sets that do not fit in memory.
 
-    augment: `size`, `area` and `flip`, as `workers.Decoded` takes them. workers: of the stage, shared by its loaders.
+    augment: `size`, `area`, `flip` and `changes`, as `workers.Decoded` takes them. workers: of the stage, shared by its
+    loaders.
     """
 
     def __init__(

@@ -35,7 +35,9 @@ class Order:
 
     ids: examples to use. chosen: gives an epoch's ids among these and their weights instead (a sampler that chooses
     anew each epoch); the same whenever it is asked in that epoch, and at most as many as `ids`. lengths, int (n,) by
-    id: with it batches hold examples of like length (`alike`), out of `pool` batches each.
+    id: with it batches hold examples of like length (`alike`), out of `pool` batches each. repeats: so many places in a
+    row are one example's, and an epoch has as many fewer of them (repeated augmentation, Hoffer et al. 2019: timm's
+    RepeatAugSampler, whose epoch is as long as without, too).
     """
 
     ids: np.ndarray
@@ -48,6 +50,7 @@ class Order:
     lengths: np.ndarray | None = None
     pool: int = 50
     drop_last: bool = False  # leave out what does not fill a batch: other examples in every epoch
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
@@ -82,6 +85,7 @@ class Order:
             ids, weights = self.chosen(epoch)
         else:
             ids = stream(self.seed, "order", epoch).permutation(self.ids) if self.shuffle else self.ids
+            ids = ids if self.repeats == 1 else np.repeat(ids, self.repeats)[: self.length]
             weights = None
         if self.lengths is None or not self.shuffle:
             return ids, weights

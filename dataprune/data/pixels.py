@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from dataprune.data.pictures import ArrayPicture, Box, Filter, Picture, PillowPicture, torchvision_pixels
+
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes of 16 bits a value
 DEEP = ("I", "F")  # of 32
-Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class View:
     resize: int | tuple[int, int] | None = None
     crop: int | float | None = None
 
-    def of(self, picture: Pillow.Image) -> Pillow.Image:
+    def of(self, picture: Picture) -> Picture:
         """Return that part."""
         if self.resize is not None:
-            picture = picture.resize(self._resized(*picture.size), Pillow.Resampling.BILINEAR)
+            picture = picture.resized(self._resized(*picture.size))
         width, height = picture.size
         if isinstance(self.crop, int):
             if self.crop > min(width, height):
@@ -38,7 +39,7 @@ class View:
             left, upper = (width - side) // 2, (height - side) // 2
         else:
             return picture
-        return picture.crop((left, upper, left + side, upper + side))
+        return picture.cropped((left, upper, left + side, upper + side))
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         if isinstance(self.resize, tuple):
@@ -50,6 +51,7 @@ class View:
 
 
 WHOLE = View()
+USUAL = Filter()
 
 
 def decode(
@@ -58,33 +60,37 @@ def decode(
     size: int | None,
     box: Box | None = None,
     view: View = WHOLE,
+    filter: Filter = USUAL,
+    decoder: str = "pillow",
 ) -> np.ndarray:
     """Pixels of one image, uint8 (h, w, c).
 
     channels: 1 = grey, 3 = RGB, None = as stored (a palette, CMYK and what has a transparency become RGB, without it).
     size: side in pixels of the square that `box` (default: the largest centred square of the view) is resized to,
-    averaging over the pixels it covers; None = the view as it is. 16 bits become 8: value / 257, rounded. Rotation tags
-    are ignored, as ImageFolder and the published recipes do. Raises OSError for a broken file, ValueError for one of
-    32 bits a value or too small for the view.
+    as `filter` says; None = the view as it is. decoder: pillow | torchvision (of JPEGs; Pillow reads what else comes).
+    16 bits become 8: value / 257, rounded. Rotation tags are ignored, as ImageFolder and the published recipes do.
+    Raises OSError for a broken file, ValueError for one of 32 bits a value or too small for the view.
     """
+    if decoder == "torchvision" and isinstance(image, bytes):
+        decoded = torchvision_pixels(image, channels)
+        if decoded is not None:
+            return _part(ArrayPicture(decoded, filter), size, box, view).pixels()
     picture = _open(image)
     grey = picture.mode in ("L", *SIXTEEN, *DEEP)
     mode = {None: "L" if grey else "RGB", 1: "L", 3: "RGB"}[channels]
     # JPEGs are decoded at the smallest of their scales that still covers the result
-    if picture.format == "JPEG" and size is not None and box is None and view == WHOLE:
+    if picture.format == "JPEG" and size is not None and box is None and view == WHOLE and filter == USUAL:
         picture.draft(mode, (size, size))
-    picture = _part(eight_bit(picture).convert(mode), size, box, view)
-    pixels = np.asarray(picture, dtype=np.uint8)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+    return _part(PillowPicture(eight_bit(picture).convert(mode), filter), size, box, view).pixels()
 
 
-def _part(picture: Pillow.Image, size: int | None, box: Box | None, view: View) -> Pillow.Image:
+def _part(picture: Picture, size: int | None, box: Box | None, view: View) -> Picture:
     """The box of a picture, or without one its view, at the wanted size."""
     if box is None:
         picture = view.of(picture)
     if size is None or (box is None and picture.size == (size, size)):
         return picture
-    return picture.resize((size, size), Pillow.Resampling.BILINEAR, box or centre(*picture.size))
+    return picture.resized((size, size), box or centre(*picture.size))
 
 
 class TooDeep(ValueError):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from dataprune.data.changes import Changes
 from dataprune.data.codecs import Codec, Columns, Inputs
 from dataprune.data.examples import Encoded
 from dataprune.data.images import Draw
@@ -21,7 +22,8 @@ from dataprune.streams import stream
 class Decoded:
     """What a loader sees of the examples of a split: columns whose draws depend on (seed, epoch, place) alone.
 
-    area, flip: as `images.Draw` takes them. size: pixels, or a function of the epoch (picklable); None = the codec's.
+    area, flip, changes: as `images.Draw` takes them. size: pixels, or a function of the epoch (picklable); None = the
+    codec's.
     """
 
     items: Encoded
@@ -30,6 +32,7 @@ class Decoded:
     size: int | Callable[[int], int] | None = None
     area: list[float] | None = None
     flip: bool = False
+    changes: Changes | None = None
 
     def stacked(self, ids: np.ndarray, places: np.ndarray, epoch: int) -> Inputs:
         """Return the examples `ids` at these places of an epoch, as they travel between processes."""
@@ -37,10 +40,10 @@ class Decoded:
 
     def columns(self, i: int, place: int, epoch: int) -> Columns:
         """Return the columns of example i."""
-        if self.size is None and self.area is None and not self.flip:
+        if self.size is None and self.area is None and not self.flip and self.changes is None:
             return self.codec.decode(self.items[i])
         size = self.size(epoch) if callable(self.size) else self.size
-        draw = Draw(stream(self.seed, "augment", epoch, place), size, self.area, self.flip)
+        draw = Draw(stream(self.seed, "augment", epoch, place), size, self.area, self.flip, self.changes)
         return self.codec.decode(self.items[i], draw)
 
 

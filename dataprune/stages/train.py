@@ -22,6 +22,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, TorchEl
 
 from dataprune import progress
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
+from dataprune.data.changes import Changes
 from dataprune.data.examples import Examples
 from dataprune.data.images import Images
 from dataprune.data.loaders import Feed, Loader, VectorLoader
@@ -37,7 +38,7 @@ from dataprune.selectors.classes import examples_of
 from dataprune.streams import number
 from dataprune.training.adversarial import attack_images
 from dataprune.training.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
-from dataprune.training.classifier import Classifier
+from dataprune.training.classifier import Classifier, Mix
 from dataprune.training.recorder import Recorder
 from dataprune.training.sampling import ObserveLosses, Sampling
 from dataprune.training.schedules import resolution
@@ -95,6 +96,7 @@ class Training:
         self.order = Order(
             self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world, drop_last=config.drop_last
         )
+        self.order.repeats = config.augment.repeats
         if config.buckets:
             self.order.lengths, self.order.pool = self.examples.kept.lengths("input_ids"), config.buckets
         per_epoch = self.order.steps
@@ -143,6 +145,7 @@ class Training:
             momentum=self._momentum(),
             attack=self._attack(),
             choose=None if self.sampling is None else self.sampling.choose,
+            mix=self._mix(network) if config.augment.mixes else None,
             smoothing=config.label_smoothing,
             decay_bias_and_norm=config.decay_bias_and_norm,
             channels_last=layout(network, self.device) == torch.channels_last,
@@ -154,6 +157,12 @@ class Training:
         spec = {k: v for k, v in self.config.momentum.items() if k != "_target_"}
         schedule = get_method(self.config.momentum["_target_"])
         return lambda at: schedule(at, self.steps, self.order.steps, **spec)
+
+    def _mix(self, network: Network) -> Mix:
+        from dataprune.training.mixing import Mixing  # timm: seconds of imports
+
+        config = self.config
+        return Mixing(config.augment, network.head.out_features, config.label_smoothing, config.seed, self.rank)
 
     def _attack(self) -> Attack | None:
         adversarial = self.config.adversarial
@@ -233,7 +242,7 @@ class Training:
             if self.config.loader == "memory":
                 extra["padding"] = augment.crop_padding
             else:
-                extra["area"] = augment.random_resized_crop
+                extra["area"], extra["changes"] = augment.random_resized_crop, Changes.of(augment)
                 extra["size"] = partial(resolution, **self.config.resolution) if self.config.resolution else None
         return self.feed.loader(self.examples, order, weights=weights, **extra)
 

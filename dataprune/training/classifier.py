@@ -14,14 +14,17 @@ from dataprune.models.tally import ATTACK, FORWARD, STEP, Tally
 # (ids, losses, p_true, real) of this process's share -> which of them to train on, bool (b,); how many in all processes
 Choose = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, int]]
 
+# (inputs, labels, epoch, step in it) -> the inputs to train on, and how much of each class each is, float (b, classes)
+Mix = Callable[[dict[str, torch.Tensor], torch.Tensor, int, int], tuple[dict[str, torch.Tensor], torch.Tensor]]
+
 
 class Classifier(pl.LightningModule):
     """Fits `network` by cross entropy.
 
     optimizer: makes the optimiser from parameter groups. schedule(at, lr) -> learning rate where the training stands,
     in steps of whole epochs; momentum(at) -> momentum, if it moves too. attack(network, inputs, y) -> the inputs to
-    train on instead. choose: picks the examples of each batch that are trained on, after a forward pass of all without
-    gradient.
+    train on instead. mix: makes other inputs of each batch, and shares of classes instead of labels. choose: picks the
+    examples of each batch that are trained on, after a forward pass of all without gradient.
 
     `logits` (b, classes) and `losses` (b,), without weights, of the latest training batch are there for callbacks,
     detached (returning them from the step would make Lightning copy them). Losses are summed on the device; nothing is
@@ -37,13 +40,14 @@ class Classifier(pl.LightningModule):
         momentum: Callable[[int], float] | None = None,
         attack: Attack | None = None,
         choose: Choose | None = None,
+        mix: Mix | None = None,
         smoothing: float = 0.0,
         decay_bias_and_norm: bool = True,
         channels_last: bool = True,
     ) -> None:
         super().__init__()
         self.network, self.make_optimizer, self.schedule = network, optimizer, schedule
-        self.momentum, self.attack, self.choose = momentum, attack, choose
+        self.momentum, self.attack, self.choose, self.mix = momentum, attack, choose, mix
         self.smoothing, self.decay_bias_and_norm = smoothing, decay_bias_and_norm
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.logits: torch.Tensor | None = None
@@ -122,19 +126,25 @@ class Classifier(pl.LightningModule):
         """Mean loss of the global batch (this process's part of it), or of what is chosen from it."""
         if self.choose is not None:
             batch = self._chosen(batch, self.choose)
+        labels = batch["y"]
+        if self.mix is not None:
+            mixed, labels = self.mix(batch["inputs"], labels, self.epoch, batch_idx)
+            batch = batch | {"inputs": mixed, "y": labels.argmax(1)}  # the larger share
         inputs: Mapping[str, torch.Tensor] = self._laid_out(batch["inputs"])
         if self.attack is not None:
             inputs = self.attack(lambda **moved: self._attacked(moved, batch["real"]), inputs, batch["y"])
         self.tally.add(STEP, inputs, batch["real"])
         logits = self.network(**inputs)  # (b, classes)
-        losses = self.each_loss(logits, batch["y"])
+        losses = self.each_loss(logits, labels)
         if self.choose is None:
             self._note(batch, logits.detach(), losses.detach())
         return (losses if batch["weight"] is None else losses * batch["weight"]).sum() * batch["scale"]
 
     def each_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The training's loss of each example, float32 (b,), without weights."""
-        return F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.smoothing)
+        """The training's loss of each example, float32 (b,), without weights; of labels int64 (b,), or of shares of the
+        classes, float (b, classes), which are smoothed already."""
+        smoothing = 0.0 if labels.is_floating_point() else self.smoothing
+        return F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
 
     def _note(self, batch: dict[str, Any], logits: torch.Tensor, losses: torch.Tensor) -> None:
         """Keep what callbacks look at, and the sums of the epoch: of the batch as it came, before any choice."""
