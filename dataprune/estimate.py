@@ -88,7 +88,9 @@ class Planner(Stages):
         self.cfg, self.found = cfg, 0
         self.needs: dict[str, Need] = {}
 
-    def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
+    def __call__(
+        self, name: str, config: Any, role: str, processes: int = 1, /, **inputs: Result | str | None
+    ) -> Result:
         """The result if it is there or is an index, else a stand-in."""
         if name in ("index", "decode"):
             return super().__call__(name, config, role, **inputs)

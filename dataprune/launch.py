@@ -61,8 +61,11 @@ def obtain(
     *,
     role: str,
     follow: Follow | None = None,
+    processes: int = 1,
 ) -> tuple[Result, bool]:
     """The recipe's result, and whether this call built it.
+
+    processes: that build it. Of a training they are its config's; those of other stages change nothing of the result.
 
     Found in the store it costs reading its manifest. Otherwise the recipe's lock is taken, waiting for a process that
     is building it already, and the stage runs. A stage that fails leaves its work folder, which the next try continues.
@@ -73,7 +76,7 @@ def obtain(
         Following(found / "history.jsonl", role, follow).tell()
         return found, False
     reason = store.why_missed(recipe)
-    processes = getattr(config, "processes", 1)
+    processes = getattr(config, "processes", processes)
     if processes == 1:
         with alone():  # imports, and hashes of source files, take seconds that are not the stage's cost
             _module(recipe.stage)
@@ -86,7 +89,8 @@ def obtain(
             return found, False
         log.info("%s  building; %s", name, reason)
         began = time.monotonic()
-        write_task(work, recipe, config, {role: result.path for role, result in inputs.items()}, run, label=role)
+        paths = {role: result.path for role, result in inputs.items()}
+        write_task(work, recipe, config, paths, run, label=role, processes=processes)
         with Following(work / "history.jsonl", role, follow):
             answer = run_task(work) if processes == 1 else run_in_processes(work, processes, run.threads)
         result = store.commit(recipe, answer["facts"], answer["made"])
@@ -95,7 +99,13 @@ def obtain(
 
 
 def write_task(
-    work: Path, recipe: Recipe, config: Any, inputs: dict[str, Path], run: RunConfig, label: str = ""
+    work: Path,
+    recipe: Recipe,
+    config: Any,
+    inputs: dict[str, Path],
+    run: RunConfig,
+    label: str = "",
+    processes: int = 1,
 ) -> None:
     """Everything that a process needs to run the stage, in work/scratch/task.json."""
     task = {
@@ -104,6 +114,7 @@ def write_task(
         "inputs": {role: str(path) for role, path in inputs.items()},
         "run": dataclasses.asdict(run),
         "label": label,
+        "processes": getattr(config, "processes", processes),
         "code": recipe.code,
     }
     write_json(work / "scratch" / "task.json", task)
@@ -115,7 +126,7 @@ def run_task(work: Path) -> dict[str, Any]:
     Raises ConfigError if the code that this process imports is not the code that the recipe counts.
     """
     task = json.loads((work / "scratch" / "task.json").read_text())
-    processes, run = task["config"].get("processes", 1), from_plain(RunConfig, task["run"])
+    processes, run = task["processes"], from_plain(RunConfig, task["run"])
     inputs = {role: Path(path) for role, path in task["inputs"].items()}
     with alone() if processes == 1 else contextlib.nullcontext():
         module = _module(task["stage"])
@@ -205,10 +216,11 @@ def main(work: Path) -> None:
         on_gpu = task["run"]["accelerator"] != "cpu" and torch.cuda.is_available()
         try:
             if on_gpu:
-                if (processes := task["config"]["processes"]) > (there := torch.cuda.device_count()):
+                if (processes := task["processes"]) > (there := torch.cuda.device_count()):
                     raise ConfigError("processes", processes, f"at most {there}, the GPUs that torch finds")
                 torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            dist.init_process_group("nccl" if on_gpu else "gloo")
+            # what is on a GPU goes by NCCL, what is not by gloo: outputs, sums of the tally, plain values
+            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
             answer = run_task(work)
         except ConfigError as error:
             refuse(work, error)

@@ -1,13 +1,16 @@
 """A finished model and one clean pass over a split: what train, signals and evaluate share."""
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from dataprune import ranks
 from dataprune.callables import codes_of
 from dataprune.config import RunConfig
 from dataprune.data.codecs import disagreement
@@ -76,18 +79,31 @@ def feed_of(run: RunConfig) -> Feed:
 def outputs(
     network: Network, examples: Examples, ids: np.ndarray, batch_size: int, feed: Feed, label: str, tally: Tally
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Features float32 (b, d) and logits float32 (b, classes) of `ids` in order, in eval mode; `tally` counts them."""
+    """Features float32 (b, d) and logits float32 (b, classes) of this process's part of `ids` (all of them, where the
+    stage has no other process), in eval mode; added to `tally`, which the caller settles: processes
+    may have one batch more than others."""
     check_input(network, examples)
     device = feed.device
     network = network.to(device, memory_format=layout(network, device)).eval()  # type: ignore[call-overload]
-    loader = feed.clean(examples, ids, batch_size)
-    for batch in track(loader, label, loader.order.steps):
+    for batch in batches_of(examples, ids, batch_size, feed, label):
         with torch.inference_mode():  # not around the yield: it would stay on in the caller
             features = network.features(**laid_out(batch["inputs"], layout(network, device)))
             logits = network.head(features).float()
         tally.add(FORWARD, batch["inputs"], batch["real"])
         yield features.float(), logits
-    tally.settle()
+
+
+def batches_of(
+    examples: Examples, ids: np.ndarray, batch_size: int, feed: Feed, label: str
+) -> Iterator[dict[str, Any]]:
+    """Batches of this process's part of `ids`, not augmented, with a bar in process 0."""
+    loader = feed.clean(examples, ranks.part(ids, batch_size), batch_size)
+    return track(loader, label, loader.order.steps, show=ranks.place()[0] == 0)
+
+
+def batches_in(ids: np.ndarray, batch_size: int) -> int:
+    """How many batches all processes have of `ids` together."""
+    return math.ceil(len(ids) / batch_size)
 
 
 def check_input(network: Network, examples: Examples) -> None:

@@ -24,6 +24,7 @@ from dataprune.config import (
     EvaluateConfig,
     ScoreConfig,
     SelectConfig,
+    SignalsConfig,
     StepConfig,
     TrainConfig,
 )
@@ -33,7 +34,8 @@ from dataprune.data.order import steps_of
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.experiments import effective, experiments, sampler_at
-from dataprune.formats.dynamics import digest, look
+from dataprune.formats.dynamics import digest
+from dataprune.formats.dynamics import look as look_at_files
 from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
 from dataprune.models.weights import weights_of
@@ -109,14 +111,13 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
         whole = replace(cfg.evaluate, half="all")  # `half` is of the target
-        seen_so = source.inputs(cfg.pretrain.reads)
-        stage("evaluate", whole, "source_result", model=model, subset=classes_only, **seen_so)
+        look(stage, "evaluate", whole, "source_result", source, cfg.pretrain, model=model, subset=classes_only)
 
     if target is not None:
         transfer = transferring(cfg)
         named = source.table if transfer.head == "matched" else None  # its class names say which rows of the head stay
         adapted = train(stage, transfer, "adapted", target, init=model, init_examples=named)
-        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.reads))
+        look(stage, "evaluate", cfg.evaluate, "target_result", target, transfer, model=adapted)
     return row_of(cfg, stage.results, stage.built)
 
 
@@ -161,17 +162,32 @@ def look_at_data(
     seen.setdefault("dynamics", surrogate)
     if "heldout" in plan.roles:
         heldout = EvaluateConfig(split="validation")
-        inputs = source.inputs(cfg.surrogate.reads)
-        seen["heldout"] = stage("evaluate", heldout, f"heldout{again}", model=surrogate, **inputs)
+        seen["heldout"] = look(stage, "evaluate", heldout, f"heldout{again}", source, cfg.surrogate, model=surrogate)
     for role in plan.looks:
         places: dict[str, Data | None] = {role: source}
         if role == "target_signals":
             places = {role: known["target"]} | {f"{role}.{name}": known[f"others.{name}"] for name in cfg.others}
         for name, data in places.items():
             if data is not None:
-                config, inputs = plan.config_of(role, cfg.signals), data.inputs(cfg.surrogate.reads)
-                seen[name] = stage("signals", config, f"{name}{again}", model=surrogate, **inputs)
+                config = plan.config_of(role, cfg.signals)
+                seen[name] = look(stage, "signals", config, f"{name}{again}", data, cfg.surrogate, model=surrogate)
     return seen
+
+
+def look(
+    stage: Stages,
+    name: str,
+    config: EvaluateConfig | SignalsConfig,
+    role: str,
+    data: Data,
+    recipe: TrainConfig,
+    **inputs: Result | None,
+) -> Result:
+    """What stage signals or evaluate sees with a model of this recipe: with its loader, in as many processes as have a
+    batch (each is looked at whole, by one of them)."""
+    batches = math.ceil(data.facts.get(config.split, 1) / config.batch_size)
+    processes = min(recipe.processes, batches)
+    return stage(name, config, role, processes, **data.inputs(recipe.reads), **inputs)
 
 
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
@@ -188,7 +204,7 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:
     """The dynamics that the config says another program has recorded."""
     assert config.dynamics is not None
-    files = _content(config.dynamics, *look(config.dynamics).read)
+    files = _content(config.dynamics, *look_at_files(config.dynamics).read)
     taken_over = DynamicsConfig(config.dynamics, config.record.probabilities)
     return stage("dynamics", taken_over, "dynamics", files=files, examples=examples)
 

@@ -59,9 +59,9 @@ class Bar:
             self.rich = None
 
 
-def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+def track(items: Iterable[T], label: str, total: int, *, show: bool = True) -> Iterator[T]:
     """Yield `items` with a bar over `total` of them."""
-    with Bar(label, total) as bar:
+    with Bar(label, total, show=show) as bar:
         for item in items:
             yield item
             bar.advance(1)

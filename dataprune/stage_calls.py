@@ -43,10 +43,12 @@ class Stages:
         self.built: set[str] = set()
         self.before_training: Callable[[], None] | None = None  # called once, if anything is to be trained or adopted
 
-    def __call__(self, name: str, config: Any, role: str, **inputs: Result | str | None) -> Result:
+    def __call__(
+        self, name: str, config: Any, role: str, processes: int = 1, /, **inputs: Result | str | None
+    ) -> Result:
         """The result of stage `name` with this config and those of the inputs that are not None.
 
-        A string among the inputs is the digest of something outside the store.
+        A string among the inputs is the digest of something outside the store. processes: as `launch.obtain` takes it.
         """
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
@@ -59,7 +61,8 @@ class Stages:
         if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
             check, self.before_training = self.before_training, None
             check()
-        result, built = obtain(self.store, recipe, config, results, self.run, role=role, follow=self.follow)
+        told = {"role": role, "follow": self.follow}
+        result, built = obtain(self.store, recipe, config, results, self.run, processes=processes, **told)
         self.results[role] = result
         if built:
             self.built.add(role)

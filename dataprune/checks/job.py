@@ -72,7 +72,7 @@ def check_devices(cfg: Config) -> None:
         raise ConfigError("run.accelerator", "gpu", "cpu or auto: torch finds no GPU here")
     for role in ("surrogate", "pretrain", "transfer"):
         recipe: TrainConfig | None = getattr(cfg, role)
-        if recipe is not None and recipe.checkpoint is None:
+        if recipe is not None:
             check_recipe_devices(cfg, recipe, role)
 
 
@@ -80,6 +80,8 @@ def check_recipe_devices(cfg: Config, recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for a recipe that this machine's devices cannot serve."""
     if cfg.run.devices is not None and recipe.processes > cfg.run.devices:
         raise ConfigError(f"{role}.processes", recipe.processes, f"at most run.devices={cfg.run.devices}")
+    if recipe.checkpoint is not None:  # nothing is trained; what looks at its outputs has as many processes
+        return
     for name, value in (("precision", "float16"), ("sync_batchnorm", True)):
         if getattr(recipe, name) == value and not on_gpu(cfg):
             raise ConfigError(f"{role}.{name}", value, "a GPU for it, or another value: on a CPU torch has none")

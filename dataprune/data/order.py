@@ -87,11 +87,7 @@ class Order:
             ids = stream(self.seed, "order", epoch).permutation(self.ids) if self.shuffle else self.ids
             ids = ids if self.repeats == 1 else np.repeat(ids, self.repeats)[: self.length]
             weights = None
-        if self.lengths is None or not self.shuffle:
-            return ids, weights
-        rng = stream(self.seed, "order", epoch, self.pool)
-        places = alike(self.lengths[ids], self.batch_size, self.pool, rng)
-        return ids[places], None if weights is None else weights[places]
+        return ids, weights
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """This process's share of each step of an epoch. All shares of a step have the same size."""

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from dataprune import ranks
 from dataprune.config import EvaluateConfig, RunConfig
 from dataprune.data.examples import Examples, half_of
 from dataprune.models.tally import Tally
-from dataprune.passes import feed_of, load_network, outputs
+from dataprune.passes import batches_in, feed_of, load_network, outputs
 from dataprune.selectors.classes import examples_of
 
 CONFIG = EvaluateConfig
@@ -32,7 +33,12 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
         ids = np.intersect1d(ids, half_of(examples.labels, config.half))
     with feed_of(run) as feed:
         passed = outputs(network, examples, ids, config.batch_size, feed, label, tally)
-        logits = torch.cat([batch_logits.cpu() for _, batch_logits in passed])
+        mine = (batch_logits.cpu() for _, batch_logits in passed)
+        batches = list(ranks.in_order(mine, batches_in(ids, config.batch_size)))
+    tally.settle(ranks.summed, ranks.united)
+    if ranks.place()[0] > 0:  # process 0 has them all
+        return {}
+    logits = torch.cat(batches)
     metrics, outcomes = measure(logits, torch.from_numpy(examples.labels[ids]))
     (work / "metrics.json").write_text(json.dumps(metrics, indent=1))
     arrays: dict[str, Any] = {"ids": ids} | outcomes

@@ -4,6 +4,7 @@ Inputs: `model` (train or adopt), `examples` (index), `pixels` (decode). Files: 
 shape and dtype that the table of arrays, or the method, says; labels.npy int64 (n,).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from hydra.utils import get_method
 
+from dataprune import ranks
 from dataprune.arrays import GIVEN, SIGNALS, Array, own_signal
 from dataprune.callables import parameters
 from dataprune.config import RunConfig, SignalsConfig
@@ -18,9 +20,8 @@ from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
 from dataprune.models.networks import Network, laid_out
 from dataprune.models.tally import FORWARD, GRADIENT, UNKNOWN, Tally
-from dataprune.passes import check_input, feed_of, layout, load_network
+from dataprune.passes import batches_in, batches_of, check_input, feed_of, layout, load_network
 from dataprune.plan import ABOUT_A_SIGNAL
-from dataprune.progress import track
 from dataprune.signals import Batch
 from dataprune.store import create_array
 
@@ -36,29 +37,43 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, machine: Run
     with feed_of(machine) as feed:
         memory_format = layout(network, feed.device)
         network = network.to(feed.device, memory_format=memory_format).eval()  # type: ignore[call-overload]
-        signals = [_Signal(name, config.functions.get(name), network, len(examples), work) for name in config.arrays]
+        signals = [_Signal(name, config.functions.get(name), network, len(examples)) for name in config.arrays]
         passes = [] if not signals else sorted({PASSES[signal.array.passes] for signal in signals})
-        loader = feed.clean(examples, np.arange(len(examples)), config.batch_size)
-        for batch in track(loader, label, loader.order.steps):
-            given = Batch(network=network, inputs=laid_out(batch["inputs"], memory_format), labels=batch["y"])
-            ids = batch["id"].numpy(force=True)
-            with torch.no_grad():
-                for signal in signals:
-                    signal.take(given, ids)
-            for kind in passes:
-                tally.add(kind, batch["inputs"], batch["real"])
-    tally.settle()
-    for signal in signals:
-        signal.values.flush()
+
+        def rows() -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+            for batch in batches_of(examples, every, config.batch_size, feed, label):
+                given = Batch(network=network, inputs=laid_out(batch["inputs"], memory_format), labels=batch["y"])
+                with torch.no_grad():
+                    found = [signal.rows(given) for signal in signals]
+                for kind in passes:
+                    tally.add(kind, batch["inputs"], batch["real"])
+                yield batch["id"].numpy(force=True), found
+
+        every = np.arange(len(examples))
+        _write(ranks.in_order(rows(), batches_in(every, config.batch_size)), signals, work)
+    tally.settle(ranks.summed, ranks.united)
+    if ranks.place()[0] > 0:  # process 0 writes
+        return {}
     np.save(work / "labels.npy", examples.labels)
-    shapes = {signal.name: list(signal.values.shape) for signal in signals}
+    shapes = {signal.name: list(signal.shape) for signal in signals}
     return shapes | {"images_seen": len(examples)} | tally.facts(network)
 
 
-class _Signal:
-    """A signal and the file that it fills."""
+def _write(rows: Iterator[tuple[np.ndarray, list[np.ndarray]]], signals: list["_Signal"], work: Path) -> None:
+    """In process 0 write the rows of every batch, (ids, a part a signal); in the others only hand over their own."""
+    first = ranks.place()[0] == 0
+    files = [create_array(work / f"{s.name}.npy", s.dtype, s.shape) for s in signals] if first else []
+    for ids, parts in rows:
+        for file, part in zip(files, parts, strict=True):
+            file[ids] = part
+    for file in files:
+        file.flush()
 
-    def __init__(self, name: str, spec: dict[str, Any] | None, network: Network, n: int, work: Path) -> None:
+
+class _Signal:
+    """A signal: its function, and the shape of what it gives."""
+
+    def __init__(self, name: str, spec: dict[str, Any] | None, network: Network, n: int) -> None:
         self.name, self.array = name, _array(name, spec)
         target = self.array.function
         assert target is not None
@@ -67,18 +82,18 @@ class _Signal:
         about = (*ABOUT_A_SIGNAL, "_target_")
         self.constants = {k: v for k, v in (spec or {}).items() if k not in about}
         sizes = {"n": n, "d": network.head.in_features, "classes": network.head.out_features}
-        shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in self.array.axes or ())
-        self.values = create_array(work / f"{name}.npy", np.dtype(self.array.dtype), shape)
+        self.shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in self.array.axes or ())
+        self.dtype = np.dtype(self.array.dtype)
 
-    def take(self, given: Batch, ids: np.ndarray) -> None:
-        """Compute and write the rows of one batch."""
+    def rows(self, given: Batch) -> np.ndarray:
+        """Compute those of one batch."""
         rows = self.function(**{name: given[name] for name in self.asks}, **self.constants)
-        wanted = (len(ids), *self.values.shape[1:])
+        wanted = (len(given["labels"]), *self.shape[1:])
         if not isinstance(rows, torch.Tensor) or tuple(rows.shape) != wanted:
             found = f"tensor of shape {tuple(rows.shape)}" if isinstance(rows, torch.Tensor) else type(rows).__name__
             what = f"a tensor of shape {wanted}: `shape` says what it gives of one example"
             raise ConfigError(f"method.signals.{self.name}", Shown(found), what)
-        self.values[ids] = rows.detach().cpu().numpy()
+        return rows.detach().cpu().numpy().astype(self.dtype, copy=False)
 
 
 def _array(name: str, spec: dict[str, Any] | None) -> Array:

@@ -20,7 +20,7 @@ import torch
 from hydra.utils import get_method, instantiate
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
-from dataprune import progress
+from dataprune import progress, ranks
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.changes import Changes
 from dataprune.data.examples import Examples
@@ -32,7 +32,7 @@ from dataprune.formats.class_lists import rows_of
 from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe, keep_rows
 from dataprune.models.tally import Tally
-from dataprune.passes import check_input, feed_of, layout, load_network, outputs, save_weights
+from dataprune.passes import batches_in, check_input, feed_of, layout, load_network, outputs, save_weights
 from dataprune.processes import place
 from dataprune.selectors.classes import examples_of
 from dataprune.streams import number
@@ -248,10 +248,14 @@ class Training:
 
     def _features(self, network: Network) -> torch.Tensor:
         """Features (n, d) of the examples, computed once: a frozen backbone gives the same ones at every step."""
-        device = self.device
-        vectors = torch.zeros(len(self.examples), network.head.in_features, device=device)
         passed = outputs(network, self.examples, self.ids, EVAL_BATCH, self.feed, f"{self.label} features", self.tally)
-        vectors[torch.from_numpy(self.ids).to(device)] = torch.cat([features for features, _ in passed])
+        mine = (features.cpu() for features, _ in passed)
+        vectors = torch.zeros(len(self.examples), network.head.in_features, device=self.device)
+        start = 0
+        for rows in ranks.in_order(mine, batches_in(self.ids, EVAL_BATCH), everywhere=True):
+            ids = torch.from_numpy(self.ids[start : start + len(rows)]).to(self.device)
+            vectors[ids], start = rows.to(self.device), start + len(rows)
+        self.tally.settle(ranks.summed, ranks.united)
         return vectors
 
     def _heldout(self) -> Loader:

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dataprune import ranks
 from dataprune.data.loaders import Loader
 from dataprune.errors import ConfigError
 from dataprune.progress import Bar
@@ -97,25 +98,25 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Append the epoch's line."""
         assert isinstance(pl_module, Classifier)
-        loss, right, count = _summed(trainer, pl_module.sums)
+        loss, right, count = ranks.summed(pl_module.sums)
         line: dict[str, Any] = {"epoch": pl_module.epoch, "step": pl_module.step}
         line |= {"train_loss": loss / count, "train_top1": right / count}
         line["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         done = pl_module.epoch + 1
         if self.heldout is not None and (done % self.every == 0 or done == self.epochs):
-            line[f"{self.heldout.examples.split}_top1"] = self._accuracy(trainer, pl_module, self.heldout)
+            line[f"{self.heldout.examples.split}_top1"] = self._accuracy(pl_module, self.heldout)
         if trainer.is_global_zero:
             with open(self.path, "a") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def _accuracy(self, trainer: pl.Trainer, module: Classifier, heldout: Loader) -> float:
+    def _accuracy(self, module: Classifier, heldout: Loader) -> float:
         sums = torch.zeros(2, device=module.device, dtype=torch.float64)  # right, examples
         for batch, logits in module.clean_pass(heldout):
             right = logits.argmax(1) == batch["y"]
             if batch["real"] is not None:
                 right = right[batch["real"]]
             sums += torch.stack([right.sum(), sums.new_tensor(len(right))])
-        right_sum, count = _summed(trainer, sums)
+        right_sum, count = ranks.summed(sums)
         return right_sum / count
 
 
@@ -125,25 +126,7 @@ class SumImages(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Settle the tally."""
         assert isinstance(pl_module, Classifier)
-        pl_module.tally.settle(
-            lambda sums: _summed(trainer, sums.to(pl_module.device)), lambda seen: _united(trainer, seen)
-        )
-
-
-def _summed(trainer: pl.Trainer, sums: torch.Tensor) -> list[float]:
-    """Sums over all processes."""
-    total = trainer.strategy.reduce(sums, reduce_op="sum")
-    assert isinstance(total, torch.Tensor)
-    return total.tolist()
-
-
-def _united(trainer: pl.Trainer, seen: set[Any]) -> set[Any]:
-    """What any process has."""
-    if trainer.world_size == 1:
-        return seen
-    everywhere: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(everywhere, seen)
-    return set().union(*everywhere)
+        pl_module.tally.settle(ranks.summed, ranks.united)
 
 
 class KeepLast(pl.Callback):
