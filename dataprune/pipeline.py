@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dataprune.checks.job import check_data, check_functions
-from dataprune.checks.networks import check_networks
+from dataprune.checks.networks import check_head, check_networks
 from dataprune.checks.recipes import check_sampler
 from dataprune.config import (
     AdoptConfig,
@@ -155,6 +155,7 @@ def look_at_data(
     if not plan.looks and "heldout" not in plan.roles and (foreign or "dynamics" not in plan.roles):
         return seen
     surrogate = train(stage, replace(cfg.surrogate, dynamics=None), f"surrogate{again}", source)
+    check_head(plan, surrogate)
     seen.setdefault("dynamics", surrogate)
     if "heldout" in plan.roles:
         heldout = EvaluateConfig(split="validation")
@@ -168,7 +169,22 @@ def look_at_data(
             if data is not None:
                 config, inputs = plan.config_of(role, cfg.signals), data.inputs(cfg.surrogate.loader)
                 seen[name] = stage("signals", config, f"{name}{again}", model=surrogate, **inputs)
+    if "clusters" in plan.roles:
+        seen["clusters"] = clustered(stage, cfg, source, surrogate, seen["signals"], again)
     return seen
+
+
+def clustered(stage: Stages, cfg: Config, source: Data, surrogate: Result, signals: Result, again: str) -> Result:
+    """Pseudo classes of the source, also of the images that stand for its validation."""
+    config = cfg.method.clusters
+    if config.path is not None:
+        files = _content(config.path, *(Path(path) for path in (config.path, config.val_path) if path is not None))
+        return stage("cluster", config, f"clusters{again}", files=files, examples=source.table)
+    split = "validation" if "validation" in source.facts else "test"
+    look = replace(cfg.signals, arrays=["features"], functions={}, split=split)
+    inputs = source.inputs(cfg.surrogate.loader)
+    val = stage("signals", look, f"val_signals{again}", model=surrogate, **inputs)
+    return stage("cluster", config, f"clusters{again}", signals=signals, val_signals=val)
 
 
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:

@@ -22,9 +22,11 @@ from dataprune.selectors.classes import top_classes
 from dataprune.store import load as described
 from dataprune.store import write_json
 
-RANKED = "dataprune.selectors.classes.top_classes"
-CALLED = {"label_mapping": "lm", "feature_mapping": "fm"}  # in file names, as in the release
-BY_CLASS = "feature_mapping"  # its lists go by class, those of other methods by the label table
+RANKED, GROUPS = "dataprune.selectors.classes.top_classes", "dataprune.selectors.classes.whole_groups"
+# in file names, as in the release
+CALLED = {"label_mapping": "lm", "feature_mapping": "fm", "cluster_mapping": "fm_clusters"}
+COUNTS = ("label_mapping", "feature_mapping")
+BY_CLASS = ("feature_mapping", "cluster_mapping")  # their lists go by class, those of other methods by the label table
 
 
 def add_classes(commands: Any) -> None:
@@ -54,7 +56,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Scored:
-    """A scoring of the source's classes, and what a row says of it."""
+    """A scoring of the source's classes, or of the clusters that stand for them, and what a row says of it."""
 
     row: Row
     function: str  # what gave the scores, without its module
@@ -62,12 +64,15 @@ class Scored:
     ties: np.ndarray | None
     tie_break: str
     source: Path
+    clusters: Path | None = None
 
     @classmethod
     def of_row(cls, store: Path, row: Row) -> "Scored":
         """Read the scores and what breaks their ties, as the row's own selection had them."""
         keys = row["keys"]
         chosen = described(result_of(store, "select", keys["subset"])).recipe["config"]["steps"][-1]
+        if "clusters" in keys and chosen["function"]["_target_"] == GROUPS:
+            return cls.of_clusters(store, row)
         if chosen["function"]["_target_"] != RANKED:
             raise ConfigError("--where", Shown(f"a row of {row['method']}"), "methods that rank classes (top_classes)")
         scored = result_of(store, "combine" if "combined" in keys else "score", keys.get("combined", keys["scores"]))
@@ -84,10 +89,20 @@ class Scored:
             result_of(store, "index", keys["source"]),
         )
 
+    @classmethod
+    def of_clusters(cls, store: Path, row: Row) -> "Scored":
+        """Read the places of clusters, which are those of their members; of clusters without members the lowest."""
+        keys = row["keys"]
+        clusters = result_of(store, "cluster", keys["clusters"])
+        places = np.full(int(np.load(clusters / "count.npy")), -np.inf, np.float32)
+        places[np.load(clusters / "train.npy")] = np.load(result_of(store, "score", keys["scores"]) / "scores.npy")
+        source = result_of(store, "index", keys["source"])
+        return cls(row, "cluster_mapping", places, None, "distance to the target", source, clusters)
+
     @property
     def counts(self) -> np.ndarray | None:
         """The scores as counts of target examples, if they are: int32 (classes,)."""
-        whole = self.function in CALLED and "combined" not in self.row["keys"]
+        whole = self.function in COUNTS and "combined" not in self.row["keys"]
         return self.scores.astype(np.int32) if whole else None
 
     @property
@@ -111,7 +126,7 @@ def run_classes(args: argparse.Namespace) -> None:
     found: dict[str, Scored] = {}
     for row in rows_where(store, args.where):
         keys = row["keys"]
-        if row["level"] == "class" and {"scores", "subset"} <= keys.keys():
+        if {"scores", "subset"} <= keys.keys() and (row["level"] == "class" or "clusters" in keys):
             found.setdefault(keys.get("combined", keys["scores"]), Scored.of_row(store, row))
     if not found:
         raise ConfigError("--where", args.where, "rows of a method that scores classes: method=label_mapping, say")
@@ -121,7 +136,7 @@ def run_classes(args: argparse.Namespace) -> None:
         raise ConfigError("--where", Shown(f"several scorings for {', '.join(twice)}"), what)
     for scored in found.values():
         manifest = _write(scored, folder, wanted, args.tables)
-        lists = len(manifest["lists"]) * len(manifest["splits"])
+        lists = sum(split in fact for fact in manifest["lists"] for split in manifest["splits"])
         zero = "" if scored.counts is None else f", {manifest['zero_classes']} of {len(scored.scores)} classes count 0"
         print(f"{folder / scored.prefix}: {lists} index lists{zero}")
 
@@ -136,8 +151,8 @@ def _numbers(text: str) -> list[int]:
 def _write(scored: Scored, folder: Path, wanted: list[int] | None, given: list[str] | None) -> dict[str, Any]:
     """Write counts, lists and what made them; returns the latter."""
     counts, n = scored.counts, len(scored.scores)
-    tables, splits = _tables(scored.source, given, n)
-    sizes, by_class = grid(n, wanted), scored.function == BY_CLASS
+    tables, splits = _tables(scored, given)
+    sizes, by_class = grid(n, wanted), scored.function in BY_CLASS
     lists = write_lists(folder, scored.prefix, scored.rankings(), sizes, tables, by_class=by_class)
     if counts is not None:
         write_frequency(folder / f"{scored.prefix}.frequency", counts)
@@ -162,13 +177,19 @@ def _write(scored: Scored, folder: Path, wanted: list[int] | None, given: list[s
     return manifest
 
 
-def _tables(source: Path, given: list[str] | None, n_classes: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _tables(scored: Scored, given: list[str] | None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Label tables (n, 2) of train and val, and where they come from: our split, or the file given."""
+    if given is not None and scored.clusters is not None:
+        raise ConfigError("--tables", given, "nothing for clusters, whose assignments are known")
     if given is not None:
-        files = dict(zip(("train", "val"), given, strict=True))
-        return {part: check_table(path, read_label_table(path), n_classes) for part, path in files.items()}, files
-    splits = _splits(source)
-    labels = {part: Examples(source, split).labels for part, split in splits.items()}
+        files, n = dict(zip(("train", "val"), given, strict=True)), len(scored.scores)
+        return {part: check_table(path, read_label_table(path), n) for part, path in files.items()}, files
+    splits = _splits(scored.source)
+    if scored.clusters is None:
+        labels = {part: Examples(scored.source, split).labels for part, split in splits.items()}
+    else:  # read from files, the assignment of val may be missing
+        kept = {part: scored.clusters / f"{part}.npy" for part in splits}
+        labels = {part: np.load(path) for part, path in kept.items() if path.exists()}
     return {part: np.column_stack([of, np.arange(len(of))]) for part, of in labels.items()}, splits
 
 
