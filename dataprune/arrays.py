@@ -114,6 +114,10 @@ def _count_classes(folder: Path) -> int:
     return len(_class_names(folder))
 
 
+def _count_clusters(folder: Path) -> int:
+    return int(np.load(folder / "count.npy"))
+
+
 def _class_errors(heldout: Path, examples: Path) -> np.ndarray:
     from dataprune.selectors.ranked import recall_weights
 
@@ -170,6 +174,10 @@ ARRAYS = {
         "order", ("budget",), "int64", "picks of the same selector for a larger budget", load=_order, holds="order"
     ),
     "n_classes": Array("examples", (), "int", "classes of the source", load=_count_classes),
+    "clusters": Array(
+        "clusters", ("n",), "int64", "pseudo class of each source example", load=_mapped("train"), holds="label"
+    ),
+    "n_clusters": Array("clusters", (), "int", "how many pseudo classes there are", load=_count_clusters),
     "class_errors": Array(
         "heldout", ("classes",), "float64", "1 - recall of each class on the validation split",
         load=_class_errors, beside=("examples",), holds="unit",

@@ -16,6 +16,13 @@ from omegaconf import MISSING, OmegaConf
 from dataprune.augmentation import AugmentConfig
 from dataprune.fields import choice as _choice
 from dataprune.fields import number as _number
+from dataprune.stage_configs import AdoptConfig as AdoptConfig
+from dataprune.stage_configs import ClusterConfig as ClusterConfig
+from dataprune.stage_configs import CombineConfig as CombineConfig
+from dataprune.stage_configs import DynamicsConfig as DynamicsConfig
+from dataprune.stage_configs import ScoreConfig as ScoreConfig
+from dataprune.stage_configs import SelectConfig as SelectConfig
+from dataprune.stage_configs import StepConfig as StepConfig
 
 
 @dataclass
@@ -172,6 +179,7 @@ class MethodConfig:
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
     signals: dict[str, dict[str, Any]] = field(default_factory=dict)  # its own, by name: _target_, shape, dtype, passes
     epoch: int | None = _number(None, 1)  # signals of the surrogate after this epoch, one of surrogate.snapshots
+    clusters: ClusterConfig = field(default_factory=ClusterConfig)  # of a method that asks for the array `clusters`
 
 
 @dataclass
@@ -183,66 +191,6 @@ class ConstantsConfig:
     early: list[int] | None = None  # [from, to below], epochs
     late: list[int] | None = None
     never_learned: str | None = None  # of forgetting: max | zero
-
-
-@dataclass
-class AdoptConfig:
-    """Foreign weights for one of our networks. Stage: adopt."""
-
-    VERSION: ClassVar[int] = 3
-    checkpoint: str = field(default=MISSING, metadata={"place": True})  # its content is in the recipe, not its path
-    model: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class DynamicsConfig:
-    """Dynamics that another program recorded. Stage: dynamics."""
-
-    VERSION: ClassVar[int] = 1
-    path: str = field(default=MISSING, metadata={"place": True})  # the files' content is in the recipe
-    probabilities: bool = False  # also the full softmax, as RecordConfig.probabilities
-
-
-@dataclass
-class ScoreConfig:
-    """A score function with its constants. Stage: score."""
-
-    VERSION: ClassVar[int] = 1
-    function: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
-    path: str | None = field(default=None, metadata={"place": True})  # of a function that reads a file
-
-
-@dataclass
-class CombineConfig:
-    """How class scores of several targets (mean, max, union) or surrogates (mean) become one. Stage: combine."""
-
-    VERSION: ClassVar[int] = 1
-    how: str = "mean"
-
-
-@dataclass
-class StepConfig:
-    """One selector of a chain, in which each wraps the next; compiled by dataprune.plan."""
-
-    function: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
-    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
-    filled: list[str] = field(default_factory=list)  # parameters that the stage fills: scores, budget, n, rng, select
-    scores: str = "scores"  # the role of the result whose scores it gets
-    key: str = field(default="method.select", metadata={"place": True})  # where the job's config names it
-
-
-@dataclass
-class SelectConfig:
-    """Selectors with their constants, and how much they keep. Stage: select."""
-
-    VERSION: ClassVar[int] = 1
-    steps: list[StepConfig] = field(default_factory=list)  # from the outermost wrapper to what picks in the end
-    method: str = MISSING
-    prune_ratio: float = MISSING
-    level: str = "example"
-    weighted: bool = False
-    seed: int = 0
 
 
 @dataclass

@@ -12,12 +12,21 @@ from dataprune.store import Result
 COST = "cost.json"
 TOLD = ("seconds", "device_s", "images", "images_forward", "images_backward", "flops")  # what such a file may say
 COUNTED = ("images_forward", "images_backward", "flops")  # facts of every stage that runs a network
-NO_NETWORK = {"index", "decode", "adopt", "dynamics", "score", "select", "combine"}  # these report none of them
+NO_NETWORK = {
+    "index",
+    "decode",
+    "adopt",
+    "dynamics",
+    "cluster",
+    "score",
+    "select",
+    "combine",
+}  # these report none of them
 FIGURES = {  # the stem of a role -> the figure that it belongs to
     **dict.fromkeys(["source", "target", "others"], "data_s"),
     **dict.fromkeys(["surrogate", "dynamics"], "surrogate_s"),
-    **dict.fromkeys(["signals", "gradients", "signal", "target_signals", "heldout"], "signals_s"),
-    **dict.fromkeys(["scores", "cut", "combined"], "score_s"),
+    **dict.fromkeys(["signals", "gradients", "signal", "target_signals", "val_signals", "heldout"], "signals_s"),
+    **dict.fromkeys(["clusters", "scores", "cut", "combined"], "score_s"),
     **dict.fromkeys(["subset", "order"], "select_s"),
     **dict.fromkeys(["model"], "train_s"),
     **dict.fromkeys(["adapted"], "transfer_s"),

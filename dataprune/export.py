@@ -2,9 +2,11 @@
 
     python -m dataprune.export scores --store store -o scores.parquet
     python -m dataprune.export scores -o scores.csv --where source=glyphs --where seed=0
+    python -m dataprune.export classes -o lists --where method=label_mapping   # DP4TL's files, every k
+    python -m dataprune.export labels -o lists --name imagenet                 # and its label tables
 
-One line an example of the source: id, label, class, name, and a column of each score that the store's rows rest on
-(higher = kept first). The rows must be about one data set. A column is called after its method; where scores of one
+scores: one line an example of the source: id, label, class, name, and a column of each score that the store's rows rest
+on (higher = kept first). The rows must be about one data set. A column is called after its method; where scores of one
 method differ (another surrogate, other constants) all of them end in the first digits of their results' keys.
 """
 
@@ -18,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from dataprune.commands.class_files import add_classes, add_labels
+from dataprune.commands.stored import result_of, rows_where
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
-from dataprune.store import Store, load, whole_file
+from dataprune.store import load, whole_file
 
 ROLES = ("scores", "cut")  # in a row's keys: what the method ranks by, and what it cuts by
 DIGITS = 6  # of a result's key, where names alone do not tell
@@ -34,24 +38,37 @@ def main(words: list[str] | None = None) -> int:
         prog="python -m dataprune.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    add_scores(commands)
+    add_classes(commands)
+    add_labels(commands)
+    args = parser.parse_args(words)
+    try:
+        args.run(args)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def add_scores(commands: Any) -> None:
+    """Add the command `scores` to the parsers of commands."""
     scores = commands.add_parser("scores", help="every example of a source with all its scores")
     scores.add_argument("--store", default="store", help="default: ./store")
     scores.add_argument("-o", "--output", default="scores.parquet", help="a .parquet or .csv file")
     scores.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="only rows with this value")
-    args = parser.parse_args(words)
-    try:
-        output = Path(args.output)
-        if output.suffix not in (".parquet", ".csv"):
-            raise ConfigError("--output", args.output, "a name that ends in .parquet or .csv")
-        table, about = scores_of(Path(args.store), args.where)
-        write(output, table, about)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+    scores.set_defaults(run=run_scores)
+
+
+def run_scores(args: argparse.Namespace) -> None:
+    """Write the table of scores, and say what is in it."""
+    output = Path(args.output)
+    if output.suffix not in (".parquet", ".csv"):
+        raise ConfigError("--output", args.output, "a name that ends in .parquet or .csv")
+    table, about = scores_of(Path(args.store), args.where)
+    write(output, table, about)
     for column, result in about["scores"].items():
         print(f"{column:28} {result['key']}  {', '.join(result['methods'])}")
     print(f"{output}: {len(table['id'])} examples of {about['source']}, {len(about['scores'])} scores")
-    return 0
 
 
 def scores_of(store: Path, where: Sequence[str] = ()) -> tuple[Table, dict[str, Any]]:
@@ -65,7 +82,7 @@ def scores_of(store: Path, where: Sequence[str] = ()) -> tuple[Table, dict[str, 
         found = ", ".join(f"{name} (index/{key})" for key, name in sorted(sources.items()))
         raise ConfigError("--where", Shown(f"rows of {found}"), "those of one data set: --where source=NAME")
     ((key, source),) = sources.items()
-    examples = Examples(_result(store, "index", key), "train")
+    examples = Examples(result_of(store, "index", key), "train")
     table: Table = {
         "id": np.arange(len(examples)),
         "label": examples.labels,
@@ -94,15 +111,7 @@ def write(output: Path, table: Table, about: dict[str, Any]) -> None:
 
 def _rows(store: Path, where: Sequence[str]) -> list[dict[str, Any]]:
     """The rows about scores of examples that have these values."""
-    if not store.is_dir():
-        raise ConfigError("--store", str(store), "a folder; a run makes one where it is started (run.store)")
-    rows = Store(store, verify=False).rows()
-    for text in where:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError("--where", text, "key=value, such as source=glyphs")
-        rows = [row for row in rows if str(row.get(key)) == value]
-    rows = [row for row in rows if row["level"] == "example" and set(ROLES) & row["keys"].keys()]
+    rows = [row for row in rows_where(store, where) if row["level"] == "example" and set(ROLES) & row["keys"].keys()]
     if not rows:
         found = f"no row with scores of examples in {str(store)!r}" + (f" where {', '.join(where)}" if where else "")
         raise ConfigError("--where" if where else "--store", Shown(found), "a store in which a method has scored")
@@ -117,7 +126,7 @@ def _columns(store: Path, rows: list[dict[str, Any]]) -> dict[str, tuple[Path, l
             if role in row["keys"]:
                 called = row["method"] if role == "scores" else f"{row['method']}_cut"
                 methods.setdefault(row["keys"][role], set()).add(called)
-    folders = {key: _result(store, "score", key) for key in methods}
+    folders = {key: result_of(store, "score", key) for key in methods}
     names = {key: _named(folders[key], called) for key, called in methods.items()}
     often = Counter(names.values())
     full = {name if often[name] == 1 else f"{name}_{key[:DIGITS]}": key for key, name in names.items()}
@@ -128,13 +137,6 @@ def _named(folder: Path, methods: set[str]) -> str:
     """The method that is called as the score function, or the one with the shortest name."""
     function = load(folder).recipe["config"]["function"]["_target_"].rpartition(".")[2]
     return function if function in methods else min(methods, key=lambda name: (len(name), name))
-
-
-def _result(store: Path, stage: str, key: str) -> Path:
-    folder = store / stage / key
-    if not (folder / "manifest.json").exists():
-        raise ConfigError("--store", str(store), f"one that holds {stage}/{key}, on which a row rests; run it again")
-    return folder
 
 
 if __name__ == "__main__":

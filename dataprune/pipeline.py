@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dataprune.checks.job import check_data, check_functions
-from dataprune.checks.networks import check_networks
+from dataprune.checks.networks import check_head, check_networks
 from dataprune.checks.recipes import check_sampler
 from dataprune.config import (
     AdoptConfig,
@@ -159,6 +159,7 @@ def look_at_data(
     if not plan.looks and "heldout" not in plan.roles and (foreign or "dynamics" not in plan.roles):
         return seen
     surrogate = train(stage, replace(cfg.surrogate, dynamics=None), f"surrogate{again}", source)
+    check_head(plan, surrogate)
     seen.setdefault("dynamics", surrogate)
     if "heldout" in plan.roles:
         heldout = EvaluateConfig(split="validation")
@@ -171,6 +172,8 @@ def look_at_data(
             if data is not None:
                 config = plan.config_of(role, cfg.signals)
                 seen[name] = look(stage, "signals", config, f"{name}{again}", data, cfg.surrogate, model=surrogate)
+    if "clusters" in plan.roles:
+        seen["clusters"] = clustered(stage, cfg, source, surrogate, seen["signals"], again)
     return seen
 
 
@@ -188,6 +191,18 @@ def look(
     batches = math.ceil(data.facts.get(config.split, 1) / config.batch_size)
     processes = min(recipe.processes, batches)
     return stage(name, config, role, processes, **data.inputs(recipe.reads), **inputs)
+
+
+def clustered(stage: Stages, cfg: Config, source: Data, surrogate: Result, signals: Result, again: str) -> Result:
+    """Pseudo classes of the source, also of the images that stand for its validation."""
+    config = cfg.method.clusters
+    if config.path is not None:
+        files = _content(config.path, *(Path(path) for path in (config.path, config.val_path) if path is not None))
+        return stage("cluster", config, f"clusters{again}", files=files, examples=source.table)
+    split = "validation" if "validation" in source.facts else "test"
+    asked = replace(cfg.signals, arrays=["features"], functions={}, split=split)
+    val = look(stage, "signals", asked, f"val_signals{again}", source, cfg.surrogate, model=surrogate)
+    return stage("cluster", config, f"clusters{again}", signals=signals, val_signals=val)
 
 
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:

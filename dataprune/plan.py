@@ -22,7 +22,7 @@ SCORES = frozenset({"scores", "frequency"})  # of a selector: two names of what 
 FILLED = SCORES | {"budget", "rng", "n"}
 ABOUT_A_SIGNAL = ("shape", "dtype", "passes")  # what a spec says of a signal beside its constants
 # what one pass of the trained surrogate, or its training, gives
-TOLD_BY_SURROGATE = frozenset({"dynamics", "signals", "gradients", "target_signals", "heldout"})
+TOLD_BY_SURROGATE = frozenset({"dynamics", "signals", "gradients", "target_signals", "heldout", "clusters"})
 
 
 @dataclass(frozen=True)

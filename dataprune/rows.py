@@ -16,7 +16,7 @@ from dataprune.store import Result, fingerprint
 # roles of results -> the config key that they come from
 DATA = {f"{group}{part}": group for group in ("source", "target", "others") for part in ("", "_pixels", "_workers")}
 TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
-LOOKS = ("signals", "gradients", "target_signals", "heldout")
+LOOKS = ("signals", "gradients", "target_signals", "val_signals", "heldout")
 OWN = OWN_SIGNAL.rstrip(".")
 
 
@@ -103,6 +103,8 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     made |= {key: _recipe(results[role]) for role, key in TRAINED.items() if role in results}
     if signals := {role: _recipe(result) for role, result in results.items() if _is_signals(role)}:
         made["signals"] = signals
+    if "clusters" in results:
+        made["clusters"] = _recipe(results["clusters"])
     if "dynamics" in results:
         made["surrogate"] = made.get("surrogate", {}) | {"dynamics": _recipe(results["dynamics"])}
     if "model" in results and results["model"].recipe["stage"] == "train":

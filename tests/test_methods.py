@@ -13,7 +13,7 @@ CONSTANTS = {
     "grand_early": ["method.runs=2"],
     "ssl_prototypes": ["method.score.prototypes=5"],
     "semdedup": ["method.score.clusters=5"],
-    "feature_mapping_clusters": ["method.score.n_clusters=10"],
+    "feature_mapping_clusters": ["method.clusters.number=10"],
     "handpicked_wordnet": ["method.score.synsets=[n1]"],
     "handpicked": ["method.select.classes=[3,5]"],
 }

@@ -278,9 +278,8 @@ def test_a_method_that_looks_at_no_target_has_the_same_row_with_other_targets_an
 
 
 def test_example_level_methods_cannot_combine_targets(jobs):
-    words = ["method.score._target_=dataprune.scores.classes.cluster_mapping", "method.score.n_clusters=4"]
     with pytest.raises(ConfigError, match="others="):
-        jobs.run("method=feature_mapping_clusters", *words, *OTHER)
+        jobs.run("method=feature_mapping_clusters", "method.clusters.number=4", *OTHER)
 
 
 def test_gradient_lengths_are_those_of_the_surrogate_on_each_example(jobs):

@@ -13,7 +13,7 @@ from dataprune.callables import check_target
 from dataprune.checks.augmentation import check_augmentation, check_changes
 from dataprune.checks.recipes import check_recipe, check_sampler_spec
 from dataprune.checks.rehearsal import rehearse
-from dataprune.config import Config, MethodConfig, TrainConfig
+from dataprune.config import ClusterConfig, Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
 from dataprune.data.codecs import codec_of, decoding, disagreement
 from dataprune.data.images import Images
@@ -134,6 +134,7 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
         epochs = check_arrays(cfg, call)
         rehearse(call, level=method.level, epochs=epochs, prune_ratio=cfg.prune_ratio)
     check_path(plan, key)
+    check_clusters(plan, key)
     for call in plan.chain:
         check_selector(call, method)
 
@@ -229,6 +230,22 @@ def check_path(plan: Plan, key: str) -> None:
         raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
 
 
+def check_clusters(plan: Plan, key: str) -> None:
+    """Raise a ConfigError for clusters that nobody asks for, and for files of assignments that are not there."""
+    clusters = plan.method.clusters
+    if "clusters" not in plan.roles and clusters != ClusterConfig():
+        raise ConfigError(f"{key}.clusters", Shown("..."), f"nothing: {plan.method.name} asks for no clusters")
+    if clusters.path is None and clusters.val_path is not None:
+        raise ConfigError(f"{key}.clusters.path", None, "the train images' assignment beside that of the val images")
+    for name in ("path", "val_path"):
+        path = getattr(clusters, name)
+        if path is not None and not Path(path).is_file():
+            expected = f"a file of {{cluster: list of sample ids}} (looked in {Path.cwd()})"
+            raise ConfigError(f"{key}.clusters.{name}", path, expected)
+    if clusters.path is not None:
+        told_of(clusters.path, f"{key}.clusters.path")
+
+
 def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
     """What is known once the data are indexed and before anything is trained: enough classes and examples, inputs that
     agree, recipes that can use them.
@@ -248,6 +265,9 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
         key = drops[0] if drops[0].endswith("quota") else f"{drops[0]}.quota"
         raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
+    clusters, n = cfg.method.clusters, source.facts["train"]
+    if "clusters" in plan.roles and clusters.path is None and clusters.number > n:
+        raise ConfigError("method.clusters.number", clusters.number, f"1 to {n}, the number of the source's examples")
     if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "dynamic"):
         check_budget_of_classes(cfg.prune_ratio, source.facts["train"], source.facts["classes"])
 

@@ -13,11 +13,13 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 
+from dataprune.arrays import entry
 from dataprune.config import Config, TrainConfig
 from dataprune.data.codecs import codec_of
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.plan import Plan
+from dataprune.store import Result
 
 OURS = "dataprune."
 
@@ -39,6 +41,18 @@ def check_networks(cfg: Config, plan: Plan, source: Data, target: Data | None) -
             _check_shape(json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(asked_for), role, group)
         if recipe.checkpoint is not None and group == "source":
             _check_checkpoint(recipe, input, data.facts["classes"], role)
+
+
+def check_head(plan: Plan, surrogate: Result) -> None:
+    """Raise a ConfigError where a method looks at the logits of a surrogate that came without a classifier."""
+    if surrogate.facts.get("head", True):
+        return
+    of_logits = {"signals", "target_signals", "gradients", "heldout"}
+    for call in plan.calls:
+        for parameter, array in call.arrays.items():
+            if entry(array).role in of_logits and not array.endswith(("features", "embeddings")):
+                expected = "an array of features: surrogate.checkpoint has no classifier"
+                raise ConfigError(f"{call.key}.{parameter}", array, expected)
 
 
 def _used(cfg: Config, plan: Plan) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
+from dataprune.formats.pickles import load
 from dataprune.store import whole_file
 
 
@@ -55,6 +56,18 @@ def read_groups(path: str | Path, *, allow_pickle: bool = False) -> tuple[np.nda
     groups = _groups(path, _load(path, allow_pickle))
     ids = [class_labels(str(path), np.asarray(_array(members), np.int64)) for members in groups.values()]
     return _repeated(list(groups), ids), np.concatenate(ids)
+
+
+def read_assignment(path: str | Path, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """A cluster assignment of DP4TL, {cluster: list of sample ids}: clusters and ids, int64 (n,).
+
+    Read by `formats.pickles`, which runs nothing; raises ConfigError under `key` for any other file.
+    """
+    found = load(path, key)
+    if not isinstance(found, Mapping) or not found or not all(str(name).isdecimal() for name in found):
+        raise ConfigError(key, str(path), "a dictionary {cluster: list of sample ids}, clusters numbered from 0")
+    ids = [class_labels(key, np.asarray(_array(members), np.int64).ravel()) for members in found.values()]
+    return _repeated([int(name) for name in found], ids), np.concatenate(ids)
 
 
 def read_features(path: str | Path, *, allow_pickle: bool = False) -> tuple[np.ndarray, np.ndarray | None]:

@@ -73,21 +73,22 @@ def feature_mapping(
 
 
 def cluster_mapping(
-    source_features: np.ndarray, target_features: np.ndarray, *, n_clusters: int = 1000, seed: int = 0
+    source_features: np.ndarray, target_features: np.ndarray, clusters: np.ndarray, n_clusters: int
 ) -> np.ndarray:
     """FM for a surrogate without labels: k-means clusters of the source stand for classes (DP4TL, section 3).
 
-    source_features: (n, d) with n >= n_clusters, target_features: (t, d). Each target example counts for the cluster
-    whose members' mean is nearest. Returns float32 (n,): the place of an example's cluster when clusters are ordered
-    by their counts, 0 = fewest and dropped first; equal counts are ordered by how near the target's examples are on
-    average, so the clusters' places differ. For `selectors.classes.whole_groups`, which keeps or drops clusters whole.
+    source_features: (n, d), target_features: (t, d); clusters: integers (n,) below n_clusters, as from
+    `neighbors.prototypes.clusters`. Each target example counts for the cluster whose members' mean is nearest. Returns
+    float32 (n,): the place of an example's cluster when clusters are ordered by their counts, 0 = fewest and dropped
+    first; equal counts are ordered by how near the target's examples are on average, so the clusters' places differ.
+    For `selectors.classes.whole_groups`, which keeps or drops clusters whole.
     """
-    _, assignment = clusters(source_features, n_clusters, np.random.default_rng(seed))
-    counts = feature_mapping(source_features, assignment, target_features, n_clusters)
-    means = class_means(source_features, assignment, n_clusters)
+    assignment = class_labels("clusters", clusters, len(source_features), n_clusters)
+    means = class_means(source_features, assignment, n_clusters, prefix="source_")
+    counts = np.bincount(nearest(target_features, means, prefix="target_"), minlength=n_clusters)
     target = np.asarray(target_features, np.float64)
-    # mean squared distance to the target = squared distance to its mean + a constant
-    far = ((means - target.mean(axis=0)) ** 2).sum(axis=1)
+    # mean squared distance to the target = squared distance to its mean + a constant; of empty clusters unknown
+    far = np.nan_to_num(((means - target.mean(axis=0)) ** 2).sum(axis=1), nan=np.inf)
     place = np.empty(n_clusters, np.float32)
     place[np.lexsort([np.arange(n_clusters)[::-1], -far, counts])] = np.arange(n_clusters)
     return place[assignment]

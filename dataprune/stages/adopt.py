@@ -6,6 +6,7 @@ writes them.
 """
 
 import json
+import logging
 import sys
 import zipfile
 from collections import OrderedDict
@@ -23,6 +24,12 @@ from dataprune.models.networks import Network, build, describe
 
 CONFIG = AdoptConfig
 PREFIXES = ("module.", "model.", "network.")  # of DataParallel, of Lightning modules, of ours
+NORMALISING = ("normalizer.", "normalize.", "normalization.")  # a layer before the network: our codec does it
+QUERY, KEY_ENCODER = (
+    "encoder_q.",
+    ("encoder_k.", "queue", "queue_ptr"),
+)  # of MoCo
+log = logging.getLogger(__name__)
 
 
 def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
@@ -31,12 +38,19 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     n_classes = len(examples.classes)
     network = build(config.model, examples.input, n_classes)
     state = read_state(Path(config.checkpoint), f"{label}.checkpoint")
-    network.load_state_dict(fitted(state, network, f"{label}.checkpoint"))
+    state = fitted(state, network, f"{label}.checkpoint")
+    has_head = "head.weight" in state
+    if not has_head:
+        log.warning("%s: no classifier in %s: only its features mean something", label, config.checkpoint)
+        head = network.head
+        state |= {"head.weight": torch.zeros_like(head.weight), "head.bias": torch.zeros_like(head.bias)}
+    network.load_state_dict(state)
     torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
     (work / "network.json").write_text(json.dumps(describe(config.model, examples.input, n_classes), indent=1))
     elsewhere = told_of(config.checkpoint, f"{label}.checkpoint")
     parameters = sum(p.numel() for p in network.parameters())
-    return {"parameters": parameters, "examples": len(examples), "images_seen": 0, "elsewhere": elsewhere}
+    facts = {"parameters": parameters, "examples": len(examples), "images_seen": 0, "elsewhere": elsewhere}
+    return facts if has_head else facts | {"head": False}
 
 
 class Inert:
@@ -48,14 +62,19 @@ class Inert:
         return OrderedDict()
 
 
-def _of_backbone(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _of_backbone(
+    state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], has_head: bool
+) -> dict[str, torch.Tensor]:
     """A backbone's tensors under the names of our network, in which it is a part.
 
-    What the backbone has no place for is the old classifier: one weight, one bias.
+    What the backbone has no place for is the old classifier, if that is one layer, whatever it is called.
     """
     body = {f"backbone.{name}": t for name, t in state.items() if f"backbone.{name}" in wanted}
     rest = {name: t for name, t in state.items() if f"backbone.{name}" not in wanted}
-    return body | {f"head.{name.rpartition('.')[2]}": tensor for name, tensor in rest.items()}
+    one_layer = len({name.rpartition(".")[0] for name in rest}) == 1
+    if has_head and one_layer:
+        rest = {f"head.{name.rpartition('.')[2]}": tensor for name, tensor in rest.items()}
+    return body | rest
 
 
 def _converted(state: dict[str, torch.Tensor], backbone: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -102,15 +121,19 @@ def _loaded(path: Path, key: str) -> Any:
 def fitted(state: dict[str, torch.Tensor], network: Network, key: str) -> dict[str, torch.Tensor]:
     """The tensors under the network's own names: prefixes go, a foreign classifier becomes `head`.
 
-    Names are those of the backbone (a timm or torchvision checkpoint) or of a whole `Network` (our own).
+    Names are those of the backbone (a timm or torchvision checkpoint) or of a whole `Network` (our own). Of a MoCo
+    checkpoint the query encoder counts, without its projection; it, and one of which all names begin with `backbone.`,
+    has no classifier, and there is no `head` in what is returned. Anything else that is left over raises ConfigError.
     """
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    state = _stripped(state)
     wanted = network.state_dict()
+    body_only = all(name.startswith("backbone.") for name in state)
+    if any(name.startswith(QUERY) for name in state):
+        state, body_only = _query_encoder(state), True
     if not any(name.startswith("backbone.") for name in state):  # a foreign classifier may be called head, as ours is
-        state = _of_backbone(_converted(state, network.backbone), wanted)
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+        state = _of_backbone(_converted(state, network.backbone), wanted, not body_only)
+    heads = {name for name in wanted if name.startswith("head.")} if body_only else set()
+    missing, extra = sorted(wanted.keys() - state.keys() - heads), sorted(state.keys() - wanted.keys())
     shapes = [n for n in wanted.keys() & state.keys() if wanted[n].shape != state[n].shape]
     if missing or extra or shapes:
         found = (
@@ -118,3 +141,22 @@ def fitted(state: dict[str, torch.Tensor], network: Network, key: str) -> dict[s
         )
         raise ConfigError(key, Shown(found), "the tensors of this network; is it another model or number of classes?")
     return state
+
+
+def _stripped(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors without prefixes that all names share, and without layers that only normalise images."""
+    before: dict[str, torch.Tensor] = {}
+    while state.keys() != before.keys():
+        before = state
+        state = {name: t for name, t in state.items() if not (name.startswith(NORMALISING) and t.numel() <= 3)}
+        for prefix in PREFIXES:
+            if state and all(name.startswith(prefix) for name in state):
+                state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
+
+
+def _query_encoder(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """MoCo's query encoder without its projection; what belongs to neither encoder stays under its name."""
+    query = {name.removeprefix(QUERY): tensor for name, tensor in state.items() if name.startswith(QUERY)}
+    others = {n: t for n, t in state.items() if not n.startswith((QUERY, *KEY_ENCODER))}
+    return {name: tensor for name, tensor in query.items() if not name.startswith("fc.")} | others

@@ -25,7 +25,9 @@ from dataprune.training import schedules
 from dataprune.training.adversarial import pgd
 from tests.golden import pinned
 
-STAGES = ("index", "decode", "adopt", "dynamics", "train", "signals", "evaluate", "score", "select", "combine")
+STAGES = (
+    "index", "decode", "adopt", "dynamics", "train", "signals", "evaluate", "cluster", "score", "select", "combine",
+)  # fmt: skip
 Table = dict[str, dict[str, Any]]  # stage -> {VERSION, defaults: {dotted name: value}}
 
 

@@ -293,17 +293,19 @@ def test_cluster_mapping_ranks_the_clusters_by_the_targets_that_fall_on_them():
     group = rng.integers(4, size=200)
     source = centres[group] + rng.normal(size=(200, 2)).astype(np.float32) / 10
     target = centres[[1] * 5 + [2] * 3] + rng.normal(size=(8, 2)).astype(np.float32) / 10
-    scores = cluster_mapping(source, target, n_clusters=4, seed=3)
+    scores = cluster_mapping(source, target, clusters(source, 4, np.random.default_rng(3))[1], 4)
     assert scores.dtype == np.float32
     place = [set(scores[group == g]) for g in range(4)]
     # 0 and 3 get no target; the mean of the targets, (6.25, 3.75), is nearer to 0
     assert place == [{1.0}, {3.0}, {2.0}, {0.0}]
-    np.testing.assert_array_equal(scores, cluster_mapping(source, target, n_clusters=4, seed=3))
 
 
-def test_cluster_mapping_needs_as_many_examples_as_clusters():
-    with pytest.raises(ConfigError, match="n_clusters"):
-        cluster_mapping(np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32), n_clusters=4)
+def test_clusters_without_members_are_no_ones_and_come_last():
+    source = np.array([[0.0], [1.0], [9.0]], np.float32)
+    scores = cluster_mapping(source, np.array([[8.0]], np.float32), np.array([0, 0, 3]), 5)
+    assert scores.tolist() == [3, 3, 4]
+    with pytest.raises(ConfigError, match="clusters="):
+        cluster_mapping(source, source, np.array([0, 0, 5]), 5)
 
 
 def test_combine_scales_each_target_before_it_averages():
