@@ -53,6 +53,7 @@ class Dataset:
     splits: dict[str, Split]
     maximum: int = 255  # the largest value a pixel can take
     root: Path | None = field(default=None)  # folder below which the examples are files; None = the config's path
+    sparse: bool = False  # a class may have no training example, and keeps its label
 
 
 CHUNK = 1024  # examples looked at a time

@@ -44,7 +44,7 @@ def run(config: IndexConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     for name, split in dataset.splits.items():
         folder = work / name
         folder.mkdir(exist_ok=True)
-        labels = _checked_labels(split, name, dataset.classes, config, label)
+        labels = _checked_labels(split, name, dataset, config, label)
         kept = _limited(labels, getattr(config.limit, name, None), config.seed, f"{label}.limit.{name}")
         names = split.names or [str(i) for i in range(len(labels))]
         table = Table(config, dataset, split, kept, [names[i] for i in kept], work, name, label)
@@ -212,8 +212,8 @@ class _Held:
             np.save(self.folder / "shapes.npy", np.array(self.shapes, np.int64))
 
 
-def _checked_labels(split: Split, name: str, classes: list[str], config: IndexConfig, label: str) -> np.ndarray:
-    labels = np.asarray(split.labels)
+def _checked_labels(split: Split, name: str, dataset: Dataset, config: IndexConfig, label: str) -> np.ndarray:
+    labels, classes = np.asarray(split.labels), dataset.classes
     if len(labels) == 0:
         raise ConfigError(f"{label}.path", Shown(f"{config.path!r} without {name} examples"), "at least one")
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
@@ -221,7 +221,7 @@ def _checked_labels(split: Split, name: str, classes: list[str], config: IndexCo
         where = Shown(f"{config.path!r} with label {labels[wrong[0]]} at rows {first(wrong)} of {name}")
         raise ConfigError(f"{label}.path", where, f"labels of 0 to {len(classes) - 1} ({len(classes)} classes)")
     counts = np.bincount(labels, minlength=len(classes))
-    if name == "train" and (counts == 0).any():
+    if name == "train" and (counts == 0).any() and not dataset.sparse:
         empty = ", ".join([classes[c] for c in np.flatnonzero(counts == 0)][:5])
         raise ConfigError(
             f"{label}.path", Shown(f"{config.path!r} without {name} examples of {empty}"), "some of every class"
