@@ -167,6 +167,7 @@ class MethodConfig:
     sampler: dict[str, Any] = field(default_factory=dict)  # of trains_on=dynamic: _target_ of dataprune.dynamic
     score: dict[str, Any] | None = None  # _target_ and constants; its array parameters are filled by name
     path: str | None = None  # a file of scores, handed to the score function as `path`
+    val_path: str | None = None  # a subset file of the split that history follows; the source is measured on it
     select: dict[str, Any] | None = None
     cut: CutConfig | None = None
     quota: str = _choice("none", "none", "proportional", "equal", "drop")  # the budget over classes; drop: 1 - recall
@@ -177,66 +178,6 @@ class MethodConfig:
     arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array, where the two names differ
     signals: dict[str, dict[str, Any]] = field(default_factory=dict)  # its own, by name: _target_, shape, dtype, passes
     epoch: int | None = _number(None, 1)  # signals of the surrogate after this epoch, one of surrogate.snapshots
-
-
-@dataclass
-class AdoptConfig:
-    """Foreign weights for one of our networks. Stage: adopt."""
-
-    VERSION: ClassVar[int] = 3
-    checkpoint: str = field(default=MISSING, metadata={"place": True})  # its content is in the recipe, not its path
-    model: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class DynamicsConfig:
-    """Dynamics that another program recorded. Stage: dynamics."""
-
-    VERSION: ClassVar[int] = 1
-    path: str = field(default=MISSING, metadata={"place": True})  # the files' content is in the recipe
-    probabilities: bool = False  # also the full softmax, as RecordConfig.probabilities
-
-
-@dataclass
-class ScoreConfig:
-    """A score function with its constants. Stage: score."""
-
-    VERSION: ClassVar[int] = 1
-    function: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
-    path: str | None = field(default=None, metadata={"place": True})  # of a function that reads a file
-
-
-@dataclass
-class CombineConfig:
-    """How class scores of several targets (mean, max, union) or surrogates (mean) become one. Stage: combine."""
-
-    VERSION: ClassVar[int] = 1
-    how: str = "mean"
-
-
-@dataclass
-class StepConfig:
-    """One selector of a chain, in which each wraps the next; compiled by dataprune.plan."""
-
-    function: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
-    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
-    filled: list[str] = field(default_factory=list)  # parameters that the stage fills: scores, budget, n, rng, select
-    scores: str = "scores"  # the role of the result whose scores it gets
-    key: str = field(default="method.select", metadata={"place": True})  # where the job's config names it
-
-
-@dataclass
-class SelectConfig:
-    """Selectors with their constants, and how much they keep. Stage: select."""
-
-    VERSION: ClassVar[int] = 1
-    steps: list[StepConfig] = field(default_factory=list)  # from the outermost wrapper to what picks in the end
-    method: str = MISSING
-    prune_ratio: float = MISSING
-    level: str = "example"
-    weighted: bool = False
-    seed: int = 0
 
 
 @dataclass

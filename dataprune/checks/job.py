@@ -117,6 +117,8 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     elif method.sampler:
         raise ConfigError(f"{key}.sampler", method.sampler.get("_target_"), "none, or trains_on: dynamic")
     if method.trains_on != "subset":
+        if method.val_path is not None:
+            raise ConfigError(f"{key}.val_path", method.val_path, "null: it belongs to a subset of the source")
         return
     if method.select is None:
         raise ConfigError(f"{key}.select", None, "a selector, e.g. _target_: dataprune.selectors.ranked.top")
@@ -218,6 +220,9 @@ def check_path(plan: Plan, key: str) -> None:
             expected = f"the file that {call.function['_target_']} reads (looked in {Path.cwd()})"
             raise ConfigError(f"{key}.path", method.path, expected)
         told_of(method.path, f"{key}.path")
+    if method.val_path is not None and not Path(method.val_path).is_file():
+        expected = f"a subset file of the split that history follows (looked in {Path.cwd()})"
+        raise ConfigError(f"{key}.val_path", method.val_path, expected)
     if method.path is not None and not reads:
         raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
 
@@ -241,7 +246,8 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
         key = drops[0] if drops[0].endswith("quota") else f"{drops[0]}.quota"
         raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
-    if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "dynamic"):
+    counts = cfg.method.trains_on == "dynamic" or plan.has_budget
+    if cfg.method.level == "example" and counts:
         check_budget_of_classes(cfg.prune_ratio, source.facts["train"], source.facts["classes"])
 
 

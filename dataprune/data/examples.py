@@ -5,7 +5,7 @@ An `id` is the row number of an example in its split; every per-example array in
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -220,6 +220,11 @@ class Encoded:
         if self._shapes is not None:
             return np.array(item).reshape(self._shapes[i])
         return unpacked(item.tobytes()) if self._are_texts else item.tobytes()
+
+
+def heldout_of(splits: Sequence[str]) -> str:
+    """Return the split that the history of a training follows, of those there are: validation, else test."""
+    return "validation" if "validation" in splits else "test"
 
 
 def half_of(labels: np.ndarray, which: str, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""What the pipeline asks of stages that no group of conf/ describes: their configs are made of a job's, not written.
+
+As in dataprune.config: a field that differs from its default is in the recipe, but for places, whose content is.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from omegaconf import MISSING
+
+
+@dataclass
+class AdoptConfig:
+    """Foreign weights for one of our networks. Stage: adopt."""
+
+    VERSION: ClassVar[int] = 3
+    checkpoint: str = field(default=MISSING, metadata={"place": True})  # its content is in the recipe, not its path
+    model: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DynamicsConfig:
+    """Dynamics that another program recorded. Stage: dynamics."""
+
+    VERSION: ClassVar[int] = 1
+    path: str = field(default=MISSING, metadata={"place": True})  # the files' content is in the recipe
+    probabilities: bool = False  # also the full softmax, as RecordConfig.probabilities
+
+
+@dataclass
+class ScoreConfig:
+    """A score function with its constants. Stage: score."""
+
+    VERSION: ClassVar[int] = 1
+    function: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
+    path: str | None = field(default=None, metadata={"place": True})  # of a function that reads a file
+
+
+@dataclass
+class CombineConfig:
+    """How class scores of several targets (mean, max, union) or surrogates (mean) become one. Stage: combine."""
+
+    VERSION: ClassVar[int] = 1
+    how: str = "mean"
+
+
+@dataclass
+class StepConfig:
+    """One selector of a chain, in which each wraps the next; compiled by dataprune.plan."""
+
+    function: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
+    arrays: dict[str, str] = field(default_factory=dict)  # parameter -> array
+    filled: list[str] = field(default_factory=list)  # parameters that the stage fills: scores, budget, n, rng, select
+    scores: str = "scores"  # the role of the result whose scores it gets
+    key: str = field(default="method.select", metadata={"place": True})  # where the job's config names it
+
+
+@dataclass
+class SelectConfig:
+    """Selectors with their constants, and how much they keep. Stage: select."""
+
+    VERSION: ClassVar[int] = 1
+    steps: list[StepConfig] = field(default_factory=list)  # from the outermost wrapper to what picks in the end
+    method: str = MISSING
+    prune_ratio: float = MISSING
+    level: str = "example"
+    weighted: bool = False
+    seed: int = 0
+    # a subset file of the split that history follows
+    heldout: str | None = field(default=None, metadata={"place": True})
