@@ -16,12 +16,12 @@ import numpy as np
 from dataprune.callables import codes_of
 from dataprune.data.codecs import Codec, codec_of
 from dataprune.data.columns import Kept
-from dataprune.data.paths import Paths
+from dataprune.data.paths import Paths, Piece
 from dataprune.errors import ConfigError
 from dataprune.streams import stream
 
-# of images: uint8 (h, w, c) | an encoded file's bytes | its path; of texts: their fields
-Item = np.ndarray | bytes | Path | tuple[str, ...]
+# of images: uint8 (h, w, c) | an encoded file's bytes | its path | a piece of a file; of texts: their fields
+Item = np.ndarray | bytes | Path | Piece | tuple[str, ...]
 
 
 class Split:
@@ -212,8 +212,7 @@ class Encoded:
 
     def __getitem__(self, i: int) -> bytes | np.ndarray | tuple[str, ...]:
         if self._offsets is None:
-            with open(self._paths[i], "rb") as file:
-                return file.read()
+            return self._paths.read(i)
         if self._blob is None:
             self._blob = np.memmap(self.held / "encoded.bin", np.uint8, "r")
         item = self._blob[self._offsets[i] : self._offsets[i + 1]]

@@ -4,9 +4,9 @@ Input: none (the reader's files; `stamp` of them is in the recipe). Files: class
 labels.npy, names.json and content.npy: a hash an example of its encoded bytes, of the array where a reader gives none,
 or of a text. These are what the data set is; what networks see of it (its codec) is the business of stage decode.
 
-Images in files stay where they are (export/root.txt says where). Encoded bytes, arrays and texts that a reader gives
-are kept in held/, which content.npy speaks for: it is checked for damage but does not count for the digest a second
-time.
+Images in files (and in tars) stay where they are (export/root.txt says where). Encoded bytes, arrays and texts that a
+reader gives are kept in held/, which content.npy speaks for: it is checked for damage but does not count for the digest
+a second time.
 """
 
 import json
@@ -23,6 +23,7 @@ from PIL import Image as Pillow
 from dataprune.config import IndexConfig, RunConfig
 from dataprune.data.content import HASH, Known, fingerprint_of, hashed, read
 from dataprune.data.examples import Dataset, Item, Split, chunks, packed
+from dataprune.data.paths import Piece
 from dataprune.data.pixels import TooDeep, check_readable
 from dataprune.data.shares import same_share
 from dataprune.errors import ConfigError, Shown, first
@@ -133,12 +134,12 @@ class Table:
         self.kinds |= {"text" if isinstance(item, tuple) else "image" for item in chunk}
         for item in chunk:
             name = ""
-            if isinstance(item, Path):
+            if isinstance(item, Path | Piece):
                 whole = os.path.abspath(item)  # pathlib's own way costs ten times as much, a million times
                 if self.root is None or not whole.startswith(above):
                     where = f"files below {self.label}.path, whose state is watched (root={self.root})"
                     raise ConfigError(f"{self.label}.path", str(item), where)
-                name = whole[len(above) :]
+                name = whole[len(above) :] + (item.place if isinstance(item, Piece) else "")
                 self.files.append(name)
             placed.append((item, name))
         return placed
