@@ -110,6 +110,10 @@ def _class_names(folder: Path) -> list[str]:
     return json.loads((folder / "classes.json").read_text())
 
 
+def _fingerprint(folder: Path) -> str:
+    return json.loads((folder / "header.json").read_text())["fingerprints"]["train"]
+
+
 def _count_classes(folder: Path) -> int:
     return len(_class_names(folder))
 
@@ -172,6 +176,9 @@ ARRAYS = {
     ),
     "order": Array(
         "order", ("budget",), "int64", "picks of the same selector for a larger budget", load=_order, holds="order"
+    ),
+    "fingerprint": Array(
+        "examples", None, "text", "hash of the source's train split", load=_fingerprint, holds="text"
     ),
     "n_classes": Array("examples", (), "int", "classes of the source", load=_count_classes),
     "clusters": Array(

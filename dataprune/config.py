@@ -16,13 +16,7 @@ from omegaconf import MISSING, OmegaConf
 from dataprune.augmentation import AugmentConfig
 from dataprune.fields import choice as _choice
 from dataprune.fields import number as _number
-from dataprune.stage_configs import AdoptConfig as AdoptConfig
-from dataprune.stage_configs import ClusterConfig as ClusterConfig
-from dataprune.stage_configs import CombineConfig as CombineConfig
-from dataprune.stage_configs import DynamicsConfig as DynamicsConfig
-from dataprune.stage_configs import ScoreConfig as ScoreConfig
-from dataprune.stage_configs import SelectConfig as SelectConfig
-from dataprune.stage_configs import StepConfig as StepConfig
+from dataprune.stage_configs import ClusterConfig
 
 
 @dataclass
@@ -169,6 +163,7 @@ class MethodConfig:
     sampler: dict[str, Any] = field(default_factory=dict)  # of trains_on=dynamic: _target_ of dataprune.dynamic
     score: dict[str, Any] | None = None  # _target_ and constants; its array parameters are filled by name
     path: str | None = None  # a file of scores, handed to the score function as `path`
+    val_path: str | None = None  # a subset file of the split that history follows; the source is measured on it
     select: dict[str, Any] | None = None
     cut: CutConfig | None = None
     quota: str = _choice("none", "none", "proportional", "equal", "drop")  # the budget over classes; drop: 1 - recall

@@ -20,6 +20,7 @@ from dataprune.errors import ConfigError
 from dataprune.models.networks import Network, build, laid_out
 from dataprune.models.tally import FORWARD, Tally
 from dataprune.progress import track
+from dataprune.selectors.classes import examples_of
 
 
 def device_of(run: RunConfig) -> torch.device:
@@ -104,6 +105,18 @@ def batches_of(
 def batches_in(ids: np.ndarray, batch_size: int) -> int:
     """How many batches all processes have of `ids` together."""
     return math.ceil(len(ids) / batch_size)
+
+
+def measured(subset: Path | None, examples: Examples) -> np.ndarray:
+    """Return the ids of a split on which a model trained on `subset` (a select result; None = on all) is measured.
+
+    All of them; those that a subset file of this split keeps; those of the kept classes where whole classes went.
+    """
+    if subset is not None and (listed := subset / f"{examples.split}.npy").exists():
+        return np.load(listed)
+    if subset is not None and (subset / "classes.npy").exists():
+        return examples_of(np.load(subset / "classes.npy"), examples.labels)
+    return np.arange(len(examples))
 
 
 def check_input(network: Network, examples: Examples) -> None:

@@ -16,18 +16,7 @@ import numpy as np
 from dataprune.checks.job import check_data, check_functions
 from dataprune.checks.networks import check_head, check_networks
 from dataprune.checks.recipes import check_sampler
-from dataprune.config import (
-    AdoptConfig,
-    CombineConfig,
-    Config,
-    DynamicsConfig,
-    EvaluateConfig,
-    ScoreConfig,
-    SelectConfig,
-    SignalsConfig,
-    StepConfig,
-    TrainConfig,
-)
+from dataprune.config import Config, EvaluateConfig, SignalsConfig, TrainConfig
 from dataprune.cost import cost_file
 from dataprune.data.examples import Examples
 from dataprune.data.order import steps_of
@@ -43,6 +32,7 @@ from dataprune.plan import PREFIX, Call, Plan, plan_of
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stage_calls import Stages, Stamps
+from dataprune.stage_configs import AdoptConfig, CombineConfig, DynamicsConfig, ScoreConfig, SelectConfig, StepConfig
 from dataprune.store import Result, Store
 from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
@@ -109,9 +99,9 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         if cfg.pretrain.subset is not None:
             check_claim(cfg, source.table, subset)
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
-        classes_only = subset if method.level == "class" else None
+        part = subset if method.level == "class" or method.val_path is not None else None  # it is measured on
         whole = replace(cfg.evaluate, half="all")  # `half` is of the target
-        look(stage, "evaluate", whole, "source_result", source, cfg.pretrain, model=model, subset=classes_only)
+        look(stage, "evaluate", whole, "source_result", source, cfg.pretrain, model=model, subset=part)
 
     if target is not None:
         transfer = transferring(cfg)
@@ -282,13 +272,16 @@ def select(stage: Stages, cfg: Config, plan: Plan, known: dict[str, Result | Non
         seed=cfg.seed if plan.draws else 0,  # a selector that draws nothing gives the same ids for every seed
     )
     roles = {"examples", "scores", *plan.cuts}.union(*(call.array_roles for call in plan.steps))
-    inputs = {name: known.get(name) for name in roles}
+    inputs: dict[str, Result | str | None] = {name: known.get(name) for name in roles}
     if plan.order_ratio is not None:
         # one run of the selector serves every larger ratio: their subsets are the first of its picks
         largest = replace(config, prune_ratio=plan.order_ratio)
         inputs = {"examples": known["examples"], "order": stage("select", largest, "order", **inputs)}
         prefix = StepConfig({"_target_": PREFIX}, {"order": "order"}, ["budget"])
         config = replace(config, steps=[prefix], seed=0)
+    if method.val_path is not None:
+        config = replace(config, heldout=method.val_path)
+        inputs["files"] = _content(method.val_path, Path(method.val_path))
     return stage("select", config, "subset", **inputs)
 
 

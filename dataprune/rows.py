@@ -8,6 +8,7 @@ from dataprune import __version__
 from dataprune.arrays import OWN_SIGNAL
 from dataprune.config import Config, TrainConfig, identity
 from dataprune.cost import COUNTED, cost
+from dataprune.formats.coresets import is_bare
 from dataprune.launch import code_behind
 from dataprune.plan import Plan, plan_of
 from dataprune.ratios import as_typed
@@ -17,6 +18,8 @@ from dataprune.store import Result, fingerprint
 DATA = {f"{group}{part}": group for group in ("source", "target", "others") for part in ("", "_pixels", "_workers")}
 TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
 LOOKS = ("signals", "gradients", "target_signals", "val_signals", "heldout")
+GIVEN_SUBSET = "dataprune.formats.coresets.marks"
+READ_FILES = ("score", "select")  # stages that may read a foreign file of the method
 OWN = OWN_SIGNAL.rstrip(".")
 
 
@@ -47,6 +50,7 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
         "config": made_of,
         "identity": fingerprint(made_of)[:16],
         "claimed": cfg.pretrain.subset is not None and "model" in results,
+        "unverified": _unverified(cfg),
         "metrics": _metrics(results),
         "cost": cost(results, built),
         "keys": {role: result.key for role, result in results.items()},
@@ -72,6 +76,13 @@ def _kept(cfg: Config, results: dict[str, Result]) -> int:
     if "subset" in results and "kept" in results["subset"].facts:
         return results["subset"].facts["kept"]
     return results["model"].facts["examples"] if "model" in results else results["source"].facts["train"]
+
+
+def _unverified(cfg: Config) -> bool:
+    """Whether the subset is a list of bare ids, of which nothing tells that they are meant for this source."""
+    method = cfg.method
+    is_subset = method.score is not None and method.score["_target_"] == GIVEN_SUBSET and method.path is not None
+    return is_subset and any(is_bare(path) for path in (method.path, method.val_path) if path is not None)
 
 
 def ratio_of(cfg: Config, kept: dict[str, Any]) -> float:
@@ -166,7 +177,7 @@ def _method(cfg: Config, plan: Plan, results: dict[str, Result]) -> dict[str, An
     The code of all its functions, also of those that it needs at some prune ratios only (a cut, a longer order).
     """
     method = cfg.method
-    made = {name: value for name, value in _plain(method).items() if name not in ("name", "path")}
+    made = {name: value for name, value in _plain(method).items() if name not in ("name", "path", "val_path")}
     if method.trains_on != "subset":
         return made
     files = _files_of_scores(results)
@@ -185,8 +196,8 @@ def _codes(cfg: Config, plan: Plan) -> dict[str, str]:
 
 
 def _files_of_scores(results: dict[str, Result]) -> list[str]:
-    """Hashes of the foreign files that scores were read from, each once: at some ratios the cut reads the same one."""
-    read = [result.recipe["inputs"] for result in results.values() if result.recipe["stage"] == "score"]
+    """Hashes of the foreign files of scores and subsets, each once: at some ratios the cut reads the same one."""
+    read = [result.recipe["inputs"] for result in results.values() if result.recipe["stage"] in READ_FILES]
     return sorted({inputs["files"] for inputs in read if inputs.get("files")})
 
 

@@ -79,3 +79,5 @@ class SelectConfig:
     level: str = "example"
     weighted: bool = False
     seed: int = 0
+    # a subset file of the split that history follows
+    heldout: str | None = field(default=None, metadata={"place": True})

@@ -11,8 +11,8 @@ from dataprune.checks.config import typed
 from dataprune.checks.job import check_functions
 
 CONF = entry.here("conf")
-NEEDS_PATH = {"parquet", "folder", "text_files"}  # readers
-FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet"}
+NEEDS_PATH = {"parquet", "folder", "text_files", "file_lists", "webdataset"}  # readers
+FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet", "subset_file"}
 
 
 @pytest.fixture(autouse=True)

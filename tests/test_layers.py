@@ -13,7 +13,7 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "checks.config": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "launch": 2,
     "windows": 1, "neighbors": 1, "influence.estimates": 0, "influence.datamodels": 1, "influence.store": 1,
     "scores": 2, "selectors": 2,
-    "arrays": 3, "training.quantities": 3, "dynamic": 3, "data": 3, "models": 3, "subset": 1, "formats": 3,
+    "arrays": 3, "training.quantities": 3, "dynamic": 3, "data": 3, "models": 3, "subset": 1, "formats": 2, "formats.class_files": 3,
     "training.adversarial": 3, "training.schedules": 3,
     "checks.augmentation": 3, "plan": 4, "training.recorder": 4, "checks.recipes": 4, "signals": 4, "passes": 4,
     "training": 5, "checks.rehearsal": 5, "experiments": 5, "stages": 6,

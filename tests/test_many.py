@@ -11,7 +11,6 @@ from dataprune import launch
 from dataprune.cost import COUNTED
 from dataprune.processes import run_in_processes
 
-
 WORDS = [
     "method=el2n_early", "run.threads=1", "run.accelerator=cpu", "surrogate.snapshots=[1]", "method.epoch=1",
     "method.runs=1", "signals.batch_size=50", "evaluate.batch_size=7",

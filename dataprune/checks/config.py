@@ -43,8 +43,9 @@ def with_constants(cfg: Config) -> Config:
     given = {name: value for name, value in dataclasses.asdict(cfg.constants).items() if value is not None}
 
     def adapted(method: MethodConfig) -> MethodConfig:
-        stated = given.keys() & (method.score or {}).keys()
-        return replace(method, score=method.score | {name: given[name] for name in stated}) if stated else method
+        score = method.score or {}
+        stated = {name: given[name] for name in given.keys() & score.keys()}
+        return replace(method, score=score | stated) if stated else method
 
     baselines = {name: adapted(method) for name, method in cfg.baselines.items()}
     return replace(cfg, method=adapted(cfg.method), baselines=baselines, constants=ConstantsConfig())

@@ -13,7 +13,7 @@ from dataprune.callables import check_target
 from dataprune.checks.augmentation import check_augmentation, check_changes
 from dataprune.checks.recipes import check_recipe, check_sampler_spec
 from dataprune.checks.rehearsal import rehearse
-from dataprune.config import ClusterConfig, Config, MethodConfig, TrainConfig
+from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
 from dataprune.data.codecs import codec_of, decoding, disagreement
 from dataprune.data.images import Images
@@ -23,6 +23,7 @@ from dataprune.formats.class_lists import rows_of
 from dataprune.formats.dynamics import look
 from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
 from dataprune.selectors.budget import budget
+from dataprune.stage_configs import ClusterConfig
 
 
 def check_functions(cfg: Config) -> None:
@@ -122,6 +123,8 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     elif method.sampler:
         raise ConfigError(f"{key}.sampler", method.sampler.get("_target_"), "none, or trains_on: dynamic")
     if method.trains_on != "subset":
+        if method.val_path is not None:
+            raise ConfigError(f"{key}.val_path", method.val_path, "null: it belongs to a subset of the source")
         return
     if method.select is None:
         raise ConfigError(f"{key}.select", None, "a selector, e.g. _target_: dataprune.selectors.ranked.top")
@@ -226,6 +229,9 @@ def check_path(plan: Plan, key: str) -> None:
             expected = f"the file that {call.function['_target_']} reads (looked in {Path.cwd()})"
             raise ConfigError(f"{key}.path", method.path, expected)
         told_of(method.path, f"{key}.path")
+    if method.val_path is not None and not Path(method.val_path).is_file():
+        expected = f"a subset file of the split that history follows (looked in {Path.cwd()})"
+        raise ConfigError(f"{key}.val_path", method.val_path, expected)
     if method.path is not None and not reads:
         raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
 
@@ -268,7 +274,8 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
     clusters, n = cfg.method.clusters, source.facts["train"]
     if "clusters" in plan.roles and clusters.path is None and clusters.number > n:
         raise ConfigError("method.clusters.number", clusters.number, f"1 to {n}, the number of the source's examples")
-    if cfg.method.level == "example" and cfg.method.trains_on in ("subset", "dynamic"):
+    counts = cfg.method.trains_on == "dynamic" or plan.has_budget
+    if cfg.method.level == "example" and counts:
         check_budget_of_classes(cfg.prune_ratio, source.facts["train"], source.facts["classes"])
 
 

@@ -19,7 +19,7 @@ from hydra.utils import get_method
 from dataprune.callables import Parameters, parameters
 from dataprune.config import IndexConfig
 from dataprune.data.examples import Dataset, packed
-from dataprune.data.paths import Paths
+from dataprune.data.paths import Paths, Piece
 from dataprune.errors import ConfigError
 from dataprune.store import DamagedResult, check_file, load
 
@@ -146,9 +146,11 @@ def _stamp_of_content(dataset: Dataset) -> str:
         state.update(json.dumps([name, split.names]).encode())
         state.update(np.ascontiguousarray(split.labels, np.int64).data)
         for item in split.examples:
-            if isinstance(item, Path):
-                at = item.stat()
-                state.update(f"{item.absolute()}\0{at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode())
+            if isinstance(item, Path | Piece):
+                at, place = os.stat(item), item.place if isinstance(item, Piece) else ""
+                state.update(
+                    f"{os.path.abspath(item)}{place}\0{at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode()
+                )
             else:
                 state.update(hashed(item))
     return state.hexdigest()
@@ -187,21 +189,21 @@ class Known:
             hashes |= {name: (tuple(row), digest.tobytes()) for name, row, digest in rows if row[0] >= 0}
         return cls(root, hashes)
 
-    def unchanged(self, path: Path, name: str) -> bytes | None:
+    def unchanged(self, path: Path | Piece, name: str) -> bytes | None:
         """The hash of the file called `name` below the root, if it has the size and times of when that was made; None =
         it must be read."""
         status = self._look(path, name)
         there = self.hashes.get(name)
         return there[1] if there is not None and there[0] == status else None
 
-    def by_size(self, path: Path, name: str) -> bytes:
+    def by_size(self, path: Path | Piece, name: str) -> bytes:
         """A hash of the file's name and size, for data sets whose content is declared by them."""
         status = self._look(path, name)
         # a status that no file has: what was not read must not pass for a content hash later
         self.status[name] = UNKNOWN
         return hashlib.sha256(f"stat {name} {status[0]}".encode()).digest()
 
-    def _look(self, path: Path, name: str) -> tuple[int, ...]:
+    def _look(self, path: Path | Piece, name: str) -> tuple[int, ...]:
         at = os.stat(path)
         status = (at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino)
         # what changed just now may change again within one tick of the clock that its times come from

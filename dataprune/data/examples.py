@@ -5,7 +5,7 @@ An `id` is the row number of an example in its split; every per-example array in
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,12 @@ import numpy as np
 from dataprune.callables import codes_of
 from dataprune.data.codecs import Codec, codec_of
 from dataprune.data.columns import Kept
-from dataprune.data.paths import Paths
+from dataprune.data.paths import Paths, Piece
 from dataprune.errors import ConfigError
 from dataprune.streams import stream
 
-# of images: uint8 (h, w, c) | an encoded file's bytes | its path; of texts: their fields
-Item = np.ndarray | bytes | Path | tuple[str, ...]
+# of images: uint8 (h, w, c) | an encoded file's bytes | its path | a piece of a file; of texts: their fields
+Item = np.ndarray | bytes | Path | Piece | tuple[str, ...]
 
 
 class Split:
@@ -53,6 +53,7 @@ class Dataset:
     splits: dict[str, Split]
     maximum: int = 255  # the largest value a pixel can take
     root: Path | None = field(default=None)  # folder below which the examples are files; None = the config's path
+    sparse: bool = False  # a class may have no training example, and keeps its label
 
 
 CHUNK = 1024  # examples looked at a time
@@ -211,14 +212,18 @@ class Encoded:
 
     def __getitem__(self, i: int) -> bytes | np.ndarray | tuple[str, ...]:
         if self._offsets is None:
-            with open(self._paths[i], "rb") as file:
-                return file.read()
+            return self._paths.read(i)
         if self._blob is None:
             self._blob = np.memmap(self.held / "encoded.bin", np.uint8, "r")
         item = self._blob[self._offsets[i] : self._offsets[i + 1]]
         if self._shapes is not None:
             return np.array(item).reshape(self._shapes[i])
         return unpacked(item.tobytes()) if self._are_texts else item.tobytes()
+
+
+def heldout_of(splits: Sequence[str]) -> str:
+    """Return the split that the history of a training follows, of those there are: validation, else test."""
+    return "validation" if "validation" in splits else "test"
 
 
 def half_of(labels: np.ndarray, which: str, seed: int = 0) -> np.ndarray:

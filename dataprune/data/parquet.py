@@ -1,7 +1,8 @@
 """Hugging Face image layout: <path>/train.parquet, test.parquet, perhaps validation.parquet.
 
 Columns `image` (struct of `bytes` and `path`, or plain bytes) and `label` (integers). Several files of a split
-(`train-00000-of-00004.parquet`) are read in name order.
+(`train-00000-of-00004.parquet`) are read in name order, from `data` or folders called as the splits too. The index
+keeps one copy of the encoded images: their place in a compressed table cannot be read alone.
 """
 
 import json
@@ -14,36 +15,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprune.data.examples import Dataset, Split
+from dataprune.data.shards import files_of_splits
 from dataprune.errors import ConfigError, first_line
 
 
-def read(path: str, image: str = "image", label: str = "label") -> Dataset:
+def read(path: str, image: str = "image", label: str = "label", splits: dict[str, str] | None = None) -> Dataset:
     """Read image Parquet files; `image` and `label` name the columns.
+
+    splits: the files of each split below `path` where other words than these name them, {"train": "data/tr-*.parquet"}
+    (data.shards). A test split whose labels are all -1 has none, as that of ImageNet: it is left out.
 
     Class names come from the metadata (`class_names`, or Hugging Face's own feature description), else the label
     numbers are the names. Without a test file the validation file is the test split.
     """
-    files = _files_of_splits(path)
-    splits = {split: _split(parts, image, label) for split, parts in files.items() if parts}
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ConfigError("path", path, "a folder; this is a file")
+    files = files_of_splits(folder, ".parquet", splits or {})
+    found = {split: _split(parts, image, label) for split, parts in files.items()}
+    if "validation" in found and len(found["test"].labels) and (found["test"].labels == -1).all():
+        found["test"] = found.pop("validation")
     classes = class_names(pq.read_schema(files["train"][0]), label)
-    if any(len(split.labels) == 0 for split in splits.values()):
+    if any(len(split.labels) == 0 for split in found.values()):
         raise ConfigError("path", path, "a row at least in the files of each split")
     if classes is None:
-        classes = [str(i) for i in range(int(max(s.labels.max() for s in splits.values())) + 1)]
-    return Dataset(classes, splits)
-
-
-def _files_of_splits(path: str) -> dict[str, list[Path]]:
-    """The files of train, test and (unless they stand in for test) validation, each in name order."""
-    folder = Path(path)
-    files = {split: sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "validation", "test")}
-    if not files["test"]:
-        files["test"], files["validation"] = files["validation"], []
-    for split in ("train", "test"):
-        if not files[split]:
-            there = ", ".join(p.name for p in sorted(folder.glob("*"))[:5]) or "nothing"
-            raise ConfigError("path", path, f"a folder with {split}*.parquet inside; it has {there}")
-    return files
+        classes = [str(i) for i in range(int(max(s.labels.max() for s in found.values())) + 1)]
+    return Dataset(classes, found)
 
 
 def _split(files: list[Path], image: str, label: str) -> Split:

@@ -1,13 +1,43 @@
 """Names of a million files as two files: all names as bytes, and where each ends. Mapped, so that processes share them.
 
-A list of Paths would cost every process that decodes hundreds of bytes a file, and seconds to make.
+A list of Paths would cost every process that decodes hundreds of bytes a file, and seconds to make. An example may also
+be a piece of a larger file (a tar): then its name is that of the file, a NUL, and where the piece lies in it.
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(os.PathLike):
+    """Bytes of a file that are one example."""
+
+    file: str
+    offset: int
+    size: int
+
+    def __fspath__(self) -> str:
+        return self.file
+
+    @property
+    def place(self) -> str:
+        """What follows the file's name where names are kept; no file name has a NUL."""
+        return f"\0{self.offset} {self.size}"
+
+    def read_bytes(self) -> bytes:
+        """Return its content."""
+        with open(self.file, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+def file_of(name: str) -> str:
+    """Return the file in which an example of this name lies: itself, or that of which it is a piece."""
+    return name.partition("\0")[0]
 
 
 class Paths:
@@ -38,6 +68,15 @@ class Paths:
 
     def __getitem__(self, i: int) -> str:
         return os.path.join(self.root, self.name(i))
+
+    def read(self, i: int) -> bytes:
+        """Return the content of file i, or of the piece of a file that example i is."""
+        file, piece, place = self[i].partition("\0")
+        if piece:
+            offset, size = place.split()
+            return Piece(file, int(offset), int(size)).read_bytes()
+        with open(file, "rb") as whole:
+            return whole.read()
 
     def names(self) -> list[str]:
         """Return all names."""

@@ -80,7 +80,7 @@ def write_file_list(subset: Subset, path: str | Path, lines: Iterable[bytes]) ->
     kept[subset.ids] = True
     count = 0
     with whole_file(path) as file:
-        for line in _examples(lines):
+        for line in file_list_lines(lines):
             if count < subset.n and kept[count]:
                 file.write(line)
             count += 1
@@ -91,17 +91,12 @@ def write_file_list(subset: Subset, path: str | Path, lines: Iterable[bytes]) ->
 def read_file_list(path: str | Path, lines: Iterable[bytes], fingerprint: str) -> Subset:
     """The subset whose lines stand in the file list `path`; `lines` are those of the whole data set.
 
-    An example is known by its path, so the order does not matter; a label that differs is an error.
+    An example is known by its path, so the order does not matter; a label that differs is an error, and so are files
+    that the data set has not (how many, and the first five).
     """
-    with open(path, "rb") as file:
-        entries = [parse(line, path) for line in _examples(file)]
-    wanted = dict(entries)
-    if len(wanted) < len(entries):
-        counts = np.unique([name for name, _ in entries], return_counts=True)
-        twice = counts[0][counts[1] > 1].tolist()
-        raise ConfigError(str(path), Shown(f"{_text(twice[0])} more than once"), "every file once")
+    wanted = _entries(path)
     ids, n = [], 0
-    for line in _examples(lines):
+    for line in file_list_lines(lines):
         name, label = parse(line, "lines")
         if name in wanted:
             if (there := wanted.pop(name)) != label:
@@ -110,9 +105,20 @@ def read_file_list(path: str | Path, lines: Iterable[bytes], fingerprint: str) -
             ids.append(n)
         n += 1
     if wanted:
-        shown = Shown(f"{len(wanted)} unknown files, the first is {_text(next(iter(wanted)))}")
+        shown = Shown(f"{len(wanted)} unknown files: {', '.join(_text(name) for name in list(wanted)[:5])}")
         raise ConfigError(str(path), shown, f"files of the data set's {n}")
     return _subset(path, np.array(ids, np.int64), n, fingerprint)
+
+
+def _entries(path: str | Path) -> dict[bytes, int]:
+    """Label by path, of a file list that has every file once."""
+    with open(path, "rb") as file:
+        entries = [parse(line, path) for line in file_list_lines(file)]
+    found = dict(entries)
+    if len(found) < len(entries):
+        names, counts = np.unique([name for name, _ in entries], return_counts=True)
+        raise ConfigError(str(path), Shown(f"{_text(names[counts > 1].tolist()[0])} more than once"), "every file once")
+    return found
 
 
 def lines_of(names: Sequence[str], labels: np.ndarray, below: str = "") -> Iterator[bytes]:
@@ -131,10 +137,9 @@ def parse(line: bytes, source: str | Path) -> tuple[bytes, int]:
 
 def parsed(path: str | Path) -> tuple[list[str], np.ndarray]:
     """Names (paths without the leading slash) and labels int64 (n,) of a file list."""
-    with open(path, "rb") as file:
-        entries = [parse(line, path) for line in _examples(file)]
-    names = [name.removeprefix(b"/").decode(errors="surrogateescape") for name, _ in entries]
-    return names, np.array([label for _, label in entries], np.int64)
+    entries = _entries(path)
+    names = [name.removeprefix(b"/").decode(errors="surrogateescape") for name in entries]
+    return names, np.array(list(entries.values()), np.int64)
 
 
 def write_image_list(subset: Subset, path: str | Path, names: Sequence[str], *, below: str = "") -> None:
@@ -216,8 +221,8 @@ def _subset(path: str | Path, ids: np.ndarray, n: int, fingerprint: str) -> Subs
         raise ConfigError(str(path), error.value, error.expected) from None
 
 
-def _examples(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines; blank ones may only follow the last: anywhere else they would shift all ids behind them."""
+def file_list_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Return the lines of a file list; blank ones may only follow the last: elsewhere they would shift all ids."""
     blank = None
     for number, line in enumerate(lines, 1):
         if not line.strip():

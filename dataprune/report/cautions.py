@@ -19,6 +19,7 @@ def cautions(part: pd.DataFrame, summed: pd.DataFrame) -> list[str]:
         *crossed_seeds(part),
         *incomplete_costs(summed),
         *claims(summed),
+        *foreign_ids(summed),
         *several_settings(part),
         *left_unsaid(part),
     ]
@@ -72,6 +73,14 @@ def claims(summed: pd.DataFrame) -> list[str]:
     if found.empty:
         return []
     return [f"Claimed: {_listed(found)} rest on what a file says of itself (on what it was trained); nobody checked."]
+
+
+def foreign_ids(summed: pd.DataFrame) -> list[str]:
+    """Name the lines that were trained on bare ids from a file."""
+    found = summed[summed.unverified].label
+    if found.empty:
+        return []
+    return [f"Unverified: {_listed(found)} rest on bare ids; nothing tells whether these are meant for this source."]
 
 
 def several_settings(part: pd.DataFrame) -> list[str]:

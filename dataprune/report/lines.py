@@ -56,7 +56,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return a line for each section, identity and prune ratio: n seed tuples, their mean and deviation (n - 1).
 
     Costs are means over the seeds; `unknown` joins the stages of which no cost is known; `flops` is NaN unless all
-    seeds know it; `claimed` holds if any row does.
+    seeds know it; `claimed` and `unverified` hold if any row does.
     """
     lines = [_over_seeds(group) for _, group in table.groupby(LINE, sort=False)]
     return pd.DataFrame(lines)
@@ -88,17 +88,21 @@ def _flat(row: Row) -> dict[str, Any]:
     line |= {name: cost[name] for name in COSTS} | {"flops": np.nan if cost["flops"] is None else cost["flops"]}
     # a stage evaluates only the classes it knows: without a target, a model of half the classes has an easier test
     pruned_classes = row["level"] == "class" and row["trains_on"] == "subset" and row["kept"] < row["of"]
-    return line | {
-        "prune_ratio": round(row["prune_ratio"], ROUNDED),
-        "seeds": seeds_of(row),
-        "accuracy": metrics[f"{side}_top1"],
-        "worst_class": metrics.get(f"{side}_worst_class_top1", np.nan),
-        "source_top1": metrics.get("source_top1", np.nan),
-        "classes_only": pruned_classes and not row["target"],
-        "unknown": tuple(sorted(cost["unknown"])),
-        "claimed": row["claimed"],
-        "arena": fingerprint(_setting(row["config"]))[:16],
-    }
+    return (
+        line
+        | {
+            "prune_ratio": round(row["prune_ratio"], ROUNDED),
+            "seeds": seeds_of(row),
+            "accuracy": metrics[f"{side}_top1"],
+            "worst_class": metrics.get(f"{side}_worst_class_top1", np.nan),
+            "source_top1": metrics.get("source_top1", np.nan),
+            "classes_only": pruned_classes and not row["target"],
+            "unknown": tuple(sorted(cost["unknown"])),
+            "claimed": row["claimed"],
+            "unverified": row.get("unverified", False),  # rows of earlier versions do not say
+            "arena": fingerprint(_setting(row["config"]))[:16],
+        }
+    )
 
 
 def _setting(config: dict[str, Any]) -> dict[str, Any]:
@@ -122,4 +126,5 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     line |= {"accuracy": group.accuracy.mean(), "std": group.accuracy.std(ddof=1) if n > 1 else np.nan}
     line |= {name: group[name].mean(skipna=False) for name in ("source_top1", "worst_class", "kept", *COSTS)}
     unknown = tuple(sorted({stage for stages in group.unknown for stage in stages}))
-    return line | {"of": first.of, "unknown": unknown, "claimed": bool(group.claimed.any())}
+    line |= {name: bool(group[name].any()) for name in ("claimed", "unverified")}
+    return line | {"of": first.of, "unknown": unknown}

@@ -52,7 +52,8 @@ def dual(p_true: np.ndarray, *, window: int = 10, epochs: int | None = None) -> 
     """Mean over sliding windows of 10 * std * (1 - mean): uncertain and difficult (DUAL, Cho et al., ICML 2025).
 
     p_true: (e, n), from 0 to 1. epochs: only the first so many rows (30 of 200 on CIFAR, 60 on ImageNet in the
-    paper) or all, if fewer are recorded; None = all. Std with ddof 1, all epochs - window + 1 windows. Gaps as "skip" in `dynamic_uncertainty`.
+    paper) or all, if fewer are recorded; None = all. Std with ddof 1, all epochs - window + 1 windows. Gaps as "skip"
+    in `dynamic_uncertainty`.
     """
     p_true = recorded("p_true", p_true)
     epochs = len(p_true) if epochs is None else min(whole_number("epochs", epochs, 1), len(p_true))

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from dataprune.config import AdoptConfig, RunConfig
+from dataprune.config import RunConfig
 from dataprune.cost import told_of
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, first_line
 from dataprune.models.networks import Network, build, describe
+from dataprune.stage_configs import AdoptConfig
 
 CONFIG = AdoptConfig
 PREFIXES = ("module.", "model.", "network.")  # of DataParallel, of Lightning modules, of ours

@@ -1,8 +1,9 @@
 """Stage evaluate: measure a model on a split.
 
-Inputs: `model` (train or adopt), `examples` (index); `subset` (select) if whole classes were pruned: then only examples
-of kept classes count, and figures of different ratios must not be compared. Files: metrics.json; outcomes.npz with
-`ids`, `prediction`, `p_true`, `logit_gap` (logit of the true class minus the largest other), per example.
+Inputs: `model` (train or adopt), `examples` (index); `subset` (select) if whole classes were pruned, or the split has a
+subset file of its own: then only examples of kept classes (or those that the file keeps) count, and figures of
+different ratios must not be compared. Files: metrics.json; outcomes.npz with `ids`, `prediction`, `p_true`, `logit_gap`
+(logit of the true class minus the largest other), per example.
 """
 
 import json
@@ -16,8 +17,7 @@ from dataprune import ranks
 from dataprune.config import EvaluateConfig, RunConfig
 from dataprune.data.examples import Examples, half_of
 from dataprune.models.tally import Tally
-from dataprune.passes import batches_in, feed_of, load_network, outputs
-from dataprune.selectors.classes import examples_of
+from dataprune.passes import batches_in, feed_of, load_network, measured, outputs
 
 CONFIG = EvaluateConfig
 
@@ -26,9 +26,7 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     """Measure; returns the metrics (fractions, 0 to 1; loss in nats), and the images and FLOPs of the pass."""
     network, tally = load_network(inputs["model"]), Tally()
     examples = Examples.of(inputs, config.split)
-    ids = np.arange(len(examples))
-    if "subset" in inputs and (inputs["subset"] / "classes.npy").exists():
-        ids = examples_of(np.load(inputs["subset"] / "classes.npy"), examples.labels)
+    ids = measured(inputs.get("subset"), examples)
     if config.half != "all":
         ids = np.intersect1d(ids, half_of(examples.labels, config.half))
     with feed_of(run) as feed:

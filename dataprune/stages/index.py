@@ -4,9 +4,9 @@ Input: none (the reader's files; `stamp` of them is in the recipe). Files: class
 labels.npy, names.json and content.npy: a hash an example of its encoded bytes, of the array where a reader gives none,
 or of a text. These are what the data set is; what networks see of it (its codec) is the business of stage decode.
 
-Images in files stay where they are (export/root.txt says where). Encoded bytes, arrays and texts that a reader gives
-are kept in held/, which content.npy speaks for: it is checked for damage but does not count for the digest a second
-time.
+Images in files (and in tars) stay where they are (export/root.txt says where). Encoded bytes, arrays and texts that a
+reader gives are kept in held/, which content.npy speaks for: it is checked for damage but does not count for the digest
+a second time.
 """
 
 import json
@@ -23,6 +23,7 @@ from PIL import Image as Pillow
 from dataprune.config import IndexConfig, RunConfig
 from dataprune.data.content import HASH, Known, fingerprint_of, hashed, read
 from dataprune.data.examples import Dataset, Item, Split, chunks, packed
+from dataprune.data.paths import Piece
 from dataprune.data.pixels import TooDeep, check_readable
 from dataprune.data.shares import same_share
 from dataprune.errors import ConfigError, Shown, first
@@ -44,7 +45,7 @@ def run(config: IndexConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     for name, split in dataset.splits.items():
         folder = work / name
         folder.mkdir(exist_ok=True)
-        labels = _checked_labels(split, name, dataset.classes, config, label)
+        labels = _checked_labels(split, name, dataset, config, label)
         kept = _limited(labels, getattr(config.limit, name, None), config.seed, f"{label}.limit.{name}")
         names = split.names or [str(i) for i in range(len(labels))]
         table = Table(config, dataset, split, kept, [names[i] for i in kept], work, name, label)
@@ -133,12 +134,12 @@ class Table:
         self.kinds |= {"text" if isinstance(item, tuple) else "image" for item in chunk}
         for item in chunk:
             name = ""
-            if isinstance(item, Path):
+            if isinstance(item, Path | Piece):
                 whole = os.path.abspath(item)  # pathlib's own way costs ten times as much, a million times
                 if self.root is None or not whole.startswith(above):
                     where = f"files below {self.label}.path, whose state is watched (root={self.root})"
                     raise ConfigError(f"{self.label}.path", str(item), where)
-                name = whole[len(above) :]
+                name = whole[len(above) :] + (item.place if isinstance(item, Piece) else "")
                 self.files.append(name)
             placed.append((item, name))
         return placed
@@ -212,8 +213,8 @@ class _Held:
             np.save(self.folder / "shapes.npy", np.array(self.shapes, np.int64))
 
 
-def _checked_labels(split: Split, name: str, classes: list[str], config: IndexConfig, label: str) -> np.ndarray:
-    labels = np.asarray(split.labels)
+def _checked_labels(split: Split, name: str, dataset: Dataset, config: IndexConfig, label: str) -> np.ndarray:
+    labels, classes = np.asarray(split.labels), dataset.classes
     if len(labels) == 0:
         raise ConfigError(f"{label}.path", Shown(f"{config.path!r} without {name} examples"), "at least one")
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
@@ -221,7 +222,7 @@ def _checked_labels(split: Split, name: str, classes: list[str], config: IndexCo
         where = Shown(f"{config.path!r} with label {labels[wrong[0]]} at rows {first(wrong)} of {name}")
         raise ConfigError(f"{label}.path", where, f"labels of 0 to {len(classes) - 1} ({len(classes)} classes)")
     counts = np.bincount(labels, minlength=len(classes))
-    if name == "train" and (counts == 0).any():
+    if name == "train" and (counts == 0).any() and not dataset.sparse:
         empty = ", ".join([classes[c] for c in np.flatnonzero(counts == 0)][:5])
         raise ConfigError(
             f"{label}.path", Shown(f"{config.path!r} without {name} examples of {empty}"), "some of every class"

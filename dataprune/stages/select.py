@@ -5,6 +5,8 @@ score of its own; those that hold the arrays which the selectors' parameters nam
 weights.npy float32, one an id, if the method is weighted; classes.npy int64 sorted if whole classes are kept;
 export/subset.npz for other programs.
 
+With a subset file of the split that history follows: <split>.npy, the ids that it keeps of it.
+
 `select` and `subset_of` are functions of arrays; `python -m dataprune.select` calls them on a user's own.
 """
 
@@ -17,14 +19,16 @@ import numpy as np
 from hydra.utils import get_method
 
 from dataprune.arrays import ARRAYS, load
-from dataprune.config import RunConfig, SelectConfig, StepConfig
-from dataprune.data.examples import Examples
+from dataprune.config import RunConfig
+from dataprune.data.examples import Examples, heldout_of
 from dataprune.errors import ConfigError, Shown
+from dataprune.formats.coresets import read_subset
 from dataprune.plan import SCORES
 from dataprune.ratios import as_typed
 from dataprune.selectors.bound import Bound, Selector
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
+from dataprune.stage_configs import SelectConfig, StepConfig
 from dataprune.streams import stream
 from dataprune.subset import Subset
 
@@ -50,6 +54,13 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, machine: RunC
         np.save(work / "classes.npy", np.sort(subset.classes))
     if subset.weights is not None:
         np.save(work / "weights.npy", subset.weights)
+    if config.heldout is not None:
+        split = Examples(inputs["examples"], heldout_of(examples.splits))
+        try:
+            followed = read_subset(config.heldout, split.names, split.labels, split.fingerprint)
+        except ConfigError as error:
+            raise ConfigError("method.val_path", error.value, error.expected) from None
+        np.save(work / f"{split.split}.npy", followed.ids)
     (work / "export").mkdir(exist_ok=True)
     subset.save(work / "export" / "subset.npz")
     kept = len(subset.ids)

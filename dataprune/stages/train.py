@@ -23,7 +23,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, TorchEl
 from dataprune import progress, ranks
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.changes import Changes
-from dataprune.data.examples import Examples
+from dataprune.data.examples import Examples, heldout_of
 from dataprune.data.images import Images
 from dataprune.data.loaders import Feed, Loader, VectorLoader
 from dataprune.data.order import Order
@@ -32,9 +32,8 @@ from dataprune.formats.class_lists import rows_of
 from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe, keep_rows
 from dataprune.models.tally import Tally
-from dataprune.passes import batches_in, check_input, feed_of, layout, load_network, outputs, save_weights
+from dataprune.passes import batches_in, check_input, feed_of, layout, load_network, measured, outputs, save_weights
 from dataprune.processes import place
-from dataprune.selectors.classes import examples_of
 from dataprune.streams import number
 from dataprune.training.adversarial import attack_images
 from dataprune.training.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
@@ -92,7 +91,7 @@ class Training:
         self.feed, self.device = feed, feed.device
         check_device(config, self.device, label)
         self.examples = Examples.of(inputs, "train")
-        self.ids, self.weights, self.classes = _subset(inputs.get("subset"), len(self.examples))
+        self.ids, self.weights = _subset(inputs.get("subset"), len(self.examples))
         self.order = Order(
             self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world, drop_last=config.drop_last
         )
@@ -260,9 +259,8 @@ class Training:
 
     def _heldout(self) -> Loader:
         """The split on which history follows the training; of kept classes only, if classes were pruned."""
-        name = "validation" if "validation" in self.examples.splits else "test"
-        split = Examples(self.examples.folder, name, self.examples.pixels)
-        ids = np.arange(len(split)) if self.classes is None else examples_of(self.classes, split.labels)
+        split = Examples(self.examples.folder, heldout_of(self.examples.splits), self.examples.pixels)
+        ids = measured(self.inputs.get("subset"), split)
         return self.feed.clean(split, ids, self._eval_batch, self.rank, self.world)
 
     def _record(self) -> pl.Callback:
@@ -296,19 +294,16 @@ def check_device(config: TrainConfig, device: torch.device, label: str) -> None:
         raise ConfigError(f"{label}.sync_batchnorm", True, "false: torch has it on GPUs only")
 
 
-def _subset(folder: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """ids int64 sorted; weights float32 (n,) of mean 1 over the ids, or None; kept classes, or None."""
+def _subset(folder: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """ids int64 sorted; weights float32 (n,) of mean 1 over the ids, or None."""
     if folder is None:
-        return np.arange(n), None, None
-    ids = np.load(folder / "ids.npy")
-    weights = classes = None
+        return np.arange(n), None
+    ids, weights = np.load(folder / "ids.npy"), None
     if (folder / "weights.npy").exists():
         kept = np.load(folder / "weights.npy")
         weights = np.zeros(n, np.float32)
         weights[ids] = kept / kept.mean()
-    if (folder / "classes.npy").exists():
-        classes = np.load(folder / "classes.npy")
-    return ids, weights, classes
+    return ids, weights
 
 
 def _quiet_lightning() -> None:

@@ -168,3 +168,19 @@ def test_an_indexed_file_gives_its_pictures_back(folder, tmp_path, dataset, kept
         assert examples.column("image")[:, 1, 1, 0].tolist() == [7, 8, 9]
     else:
         assert [examples.items[i] for i in (2, 0)] == [png(9), png(7)]
+
+
+def test_the_layout_of_hugging_face_with_a_test_split_that_nobody_labelled(tmp_path):
+    (tmp_path / "data").mkdir()
+    for shard in range(2):
+        write(tmp_path / "data" / f"train-0000{shard}-of-00002.parquet", [shard], images=[png(shard)])
+    write(tmp_path / "data" / "validation-00000-of-00001.parquet", [1])
+    write(tmp_path / "data" / "test-00000-of-00001.parquet", [-1])
+    data = read(str(tmp_path))
+    assert data.splits["train"].labels.tolist() == [0, 1]
+    assert data.splits.keys() == {"train", "test"}
+    assert data.splits["test"].names == ["validation-00000-of-00001.parquet:0"]
+    assert data.classes == ["0", "1"]
+    (tmp_path / "data" / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(ConfigError, match="without 1 of 2 parts: 00001"):
+        read(str(tmp_path))

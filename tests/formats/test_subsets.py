@@ -98,7 +98,7 @@ def test_a_file_list_is_read_by_path_in_any_order(tmp_path):
     ("lines", "text"),
     [
         ([LINES[0], b"/n02/a.JPEG 0\n"], r"label 0 for /n02/a\.JPEG: expected 1, as in the list of the whole"),
-        ([LINES[0], b"/n09/x.JPEG 0\n"], r"1 unknown files, the first is /n09/x\.JPEG: expected files of the data set"),
+        ([LINES[0], b"/n09/x.JPEG 0\n"], r"1 unknown files: /n09/x\.JPEG: expected files of the data set"),
         ([LINES[0], LINES[1], LINES[0]], r"/n01/a\.JPEG more than once: expected every file once"),
         ([b"/n01/a.JPEG\n"], r"a line '/n01/a\.JPEG': expected /<class folder>/<file> <label>"),
         ([b"/n01/a.JPEG zero\n"], r"expected /<class folder>/<file> <label>"),
