@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import dataprune.__main__ as entry
+from dataprune.checks import augmentation
 from dataprune.checks import job as checks
 from dataprune.checks.config import typed
 from dataprune.checks.job import check_functions
@@ -19,6 +20,7 @@ FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "
 def machine(monkeypatch, tmp_path):
     """And a machine that serves every recipe: some train in float16, which only GPUs can."""
     monkeypatch.setattr(checks, "on_gpu", lambda cfg: True)
+    monkeypatch.setattr(augmentation, "has_dali", lambda: True)
     monkeypatch.setenv("DATAPRUNE_ROOT", str(entry.here("multirun_templates").parent))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.parquet").touch()
@@ -52,7 +54,7 @@ def test_the_defaults_are_a_good_job():
 def test_every_method_is_complete(method, tmp_path):
     np.save(tmp_path / "scores.npy", np.zeros(3))
     path = [f"method.path={tmp_path / 'scores.npy'}"] if method in FROM_FILES else []
-    recorded = ["surrogate.epochs=40", "surrogate.record.probabilities=true", "surrogate.snapshots=[2]"]
+    recorded = ["surrogate.epochs=200", "surrogate.record.probabilities=true", "surrogate.snapshots=[20]"]
     cfg = typed(composed(f"method={method}", *recorded, *path))
     check_functions(cfg)
     assert cfg.method.name == method, "a method is called as its file"

@@ -46,9 +46,14 @@ def check_mixed(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(key, value, f"0, or {instead}: recorded are single examples, and a step has mixed ones")
 
 
+def has_dali() -> bool:
+    """Whether DALI is installed."""
+    return importlib.util.find_spec("nvidia") is not None and importlib.util.find_spec("nvidia.dali") is not None
+
+
 def check_dali(recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError where DALI is not installed, or cannot do what the recipe asks for."""
-    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
+    if not has_dali():
         raise ConfigError(f"{role}.loader", "dali", "memory or workers, or the extra: pip install 'dataprune[dali]'")
     policy = recipe.augment.auto_augment
     if policy not in (None, "imagenet") and any(part[:1] == "p" or "mstd" in part for part in policy.split("-")):
