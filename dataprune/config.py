@@ -230,6 +230,7 @@ class RunConfig:
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
     workers: int = _number(2, 0)  # processes that decode, for loader=workers
+    stage_to: str | None = None  # a fast local disk to which files that are read at every epoch are copied: /dev/shm
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)
     influence: InfluenceConfig = field(default_factory=InfluenceConfig)
