@@ -44,6 +44,7 @@ class IndexConfig:
     seed: int = 0
     content: str = "full"
     columns: list[str] | None = None
+    validation: float | None = None
 
 
 @dataclass
@@ -74,6 +75,8 @@ class DataConfig:
     mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
     std: list[float] | None = None
     limit: LimitConfig = field(default_factory=LimitConfig)
+    validation: float | None = None  # the share of train, of each class, that becomes the validation split
+    expect: dict[str, int] = field(default_factory=dict)  # published sizes: examples of a split by its name, classes
     storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
     content: str = _choice("full", "full", "stat")  # what tells data apart: every byte, or names and sizes of files
@@ -81,7 +84,7 @@ class DataConfig:
     @property
     def table(self) -> IndexConfig:
         """The part that says which examples there are."""
-        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content, self.columns)
+        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content, self.columns, self.validation)
 
 
 @dataclass

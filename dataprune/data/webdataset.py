@@ -93,7 +93,7 @@ def _members(tar: Path) -> Iterator[Member]:
     try:
         with tarfile.open(tar, "r:") as archive:
             for info in archive:
-                archive.members = []  # which would keep all that was seen
+                archive.members = []  # type: ignore[attr-defined]  # which would keep all that was seen
                 if not info.isfile():
                     continue
                 if info.offset_data + info.size > end:
