@@ -1,6 +1,6 @@
-"""What the pipeline asks of stages that no group of conf/ describes: their configs are made of a job's, not written.
+"""Configs of stages that the pipeline makes itself out of a job's config (dataprune.config says what a job may say).
 
-As in dataprune.config: a field that differs from its default is in the recipe, but for places, whose content is.
+Each has the VERSION of its stage's code; fields with `place` are where something lies, and in no key.
 """
 
 from dataclasses import dataclass, field

@@ -68,8 +68,8 @@ def _folders(root: Path, named: Mapping[str, str]) -> dict[str, Path]:
     if "train" not in folders:
         raise ConfigError("path", str(root), f"a folder with train/<class>/ inside; it has {first_names(root)}")
     if len(folders) < 2:
-        names = first_names(root)
-        raise ConfigError("path", str(root), f"a folder test/, val/ or valid/ beside train/; it has {names}")
+        has = first_names(root)
+        raise ConfigError("path", str(root), f"a folder test/, val/ or valid/ beside train/; it has {has}")
     return folders
 
 
