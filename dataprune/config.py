@@ -39,6 +39,7 @@ class IndexConfig:
     seed: int = 0
     content: str = "full"
     columns: list[str] | None = None
+    validation: float | None = None
 
 
 @dataclass
@@ -71,6 +72,8 @@ class DataConfig:
     interpolation: str | None = _choice(None, "bilinear", "bicubic", "area")  # of all resizing; None = bilinear
     antialias: bool | None = None  # average over all pixels that a smaller one covers; None = true
     limit: LimitConfig = field(default_factory=LimitConfig)
+    validation: float | None = None  # the share of train, of each class, that becomes the validation split
+    expect: dict[str, int] = field(default_factory=dict)  # published sizes: examples of a split by its name, classes
     storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
     content: str = _choice("full", "full", "stat")  # what tells data apart: every byte, or names and sizes of files
@@ -78,7 +81,7 @@ class DataConfig:
     @property
     def table(self) -> IndexConfig:
         """The part that says which examples there are."""
-        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content, self.columns)
+        return IndexConfig(self.reader, self.path, self.limit, self.seed, self.content, self.columns, self.validation)
 
 
 @dataclass
@@ -238,6 +241,7 @@ class RunConfig:
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
     workers: int = _number(2, 0)  # processes that decode, for loader=workers
+    stage_to: str | None = None  # a fast local disk to which files that are read at every epoch are copied: /dev/shm
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)
     influence: InfluenceConfig = field(default_factory=InfluenceConfig)

@@ -24,6 +24,7 @@ from dataprune.config import RunConfig, from_plain, identity
 from dataprune.environment import environment
 from dataprune.errors import ConfigError
 from dataprune.processes import alone, end_with_driver, refuse, run_in_processes
+from dataprune.staging import staged
 from dataprune.store import Recipe, Result, Store, read_lines, write_json
 
 log = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ def run_task(work: Path) -> dict[str, Any]:
     with alone() if processes == 1 else contextlib.nullcontext():
         module = _module(task["stage"])
         check_code(task["code"], ours=task["stage"] in CHEAP)
+        inputs = staged(inputs, run.stage_to)
         began = time.monotonic()
         facts = module.run(from_plain(module.CONFIG, task["config"]), inputs, work, run, label=task["label"])
         seconds = time.monotonic() - began

@@ -11,7 +11,7 @@ from dataprune.config import Config, DataConfig, RunConfig
 from dataprune.data.codecs import decoding, placed
 from dataprune.data.content import stamp
 from dataprune.dataset import Data
-from dataprune.errors import ConfigError
+from dataprune.errors import ConfigError, Shown
 from dataprune.launch import Follow, obtain, recipe_of
 from dataprune.store import Result, Store, fingerprint
 from dataprune.store.jobs import RunningJob
@@ -76,6 +76,7 @@ class Stages:
         if seen not in self.stamps:
             self.stamps[seen] = stamp(config.table, role)
         table = self("index", config.table, role, files=self.stamps[seen])
+        check_sizes(config, table.facts, role)
         kind, _, name = role.partition(".")
         decoded: dict[str, Result] = {}
         for reads, recipe in sorted(readings.items(), key=lambda pair: (pair[0] != "memory", pair[0])):
@@ -95,6 +96,29 @@ def decoder_of(reads: str, run: RunConfig) -> str:
     from dataprune.passes import device_of  # torch: seconds of imports
 
     return "dali-cpu" if device_of(run).type == "cpu" else "dali-gpu"
+
+
+def check_sizes(config: DataConfig, facts: Mapping[str, Any], role: str) -> None:
+    """Raise a ConfigError where a data set is not as large as published (`expect`): a copy that broke off, or another
+    set of that name. Where a limit is set, a split may be smaller."""
+    limits = asdict(config.limit)
+    there = dict(facts)
+    if config.validation is not None and "validation" not in config.expect:  # a part of train
+        there["train"] += there["validation"]
+        limits["train"] = limits["train"] or limits["validation"]
+    wrong = {
+        name: there.get(name, 0)
+        for name, size in config.expect.items()
+        if there.get(name, 0) != size and limits.get(name) is None
+    }
+    if wrong:
+        found = Shown(f"{config.name} with " + ", ".join(f"{size} {_of(name)}" for name, size in wrong.items()))
+        published = ", ".join(f"{config.expect[name]} {_of(name)}" for name in wrong)
+        raise ConfigError(f"{role}.path", found, f"{published}, as published (~{role}.expect takes any)")
+
+
+def _of(name: str) -> str:
+    return name if name == "classes" else f"{name} examples"
 
 
 def check_named(inputs: Iterable[Result], named: set[str]) -> None:

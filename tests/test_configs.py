@@ -12,7 +12,7 @@ from dataprune.checks.config import typed
 from dataprune.checks.job import check_functions
 
 CONF = entry.here("conf")
-NEEDS_PATH = {"parquet", "folder", "text_files", "file_lists", "webdataset"}  # readers
+NEEDS_PATH = {"parquet", "folder", "text_files", "file_lists", "webdataset", "coop", "named_lists", "svhn"}  # readers
 FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet", "subset_file"}
 
 
@@ -71,10 +71,15 @@ def test_every_model_is_a_function_that_exists(model):
     check_functions(typed(composed(f"model@surrogate.model={model}", f"model@pretrain.model={model}")))
 
 
-@pytest.mark.parametrize("group", ["source", "target"])
-@pytest.mark.parametrize("option", options("source"))
-def test_every_data_set_can_be_source_and_target(group, option, tmp_path):
-    word = f"{group}={option}"
+def test_every_source_can_be_a_target():
+    assert set(options("source")) <= set(options("target"))
+
+
+DATA_SETS = [f"{group}={option}" for group in ("source", "target") for option in options(group) if option != "none"]
+
+
+@pytest.mark.parametrize("word", DATA_SETS)
+def test_every_data_set_is_read_by_a_function_that_exists(word, tmp_path):
     check_functions(typed(composed(word, *paths_of(composed(word), tmp_path))))
 
 

@@ -176,6 +176,13 @@ def check_epochs(train: TrainConfig, key: str) -> None:
         raise ConfigError(f"{key}.resolution", dict(train.resolution), "low, high (pixels), start and end (epochs)")
 
 
+def check_expected(data: DataConfig, key: str) -> None:
+    """Raise a ConfigError for published sizes of what a data set has not."""
+    known = ("train", "validation", "test", "classes")
+    if unknown := sorted(data.expect.keys() - set(known)):
+        raise ConfigError(f"{key}.expect", unknown[0], " | ".join(known))
+
+
 def check_data_set(data: DataConfig, key: str) -> None:
     """Raise a ConfigError when the data set names no reader, or a path that is missing or empty."""
     if "_target_" not in data.reader:
@@ -185,6 +192,9 @@ def check_data_set(data: DataConfig, key: str) -> None:
         recipes = "surrogate.loader=, pretrain.loader=" if key == "source" else "transfer.loader="
         expected = f"nothing: how examples are loaded is said in each recipe, {recipes} ({instead})"
         raise ConfigError(f"{key}.storage", data.storage, expected)
+    if data.validation is not None and not 0 < data.validation < 1:
+        raise ConfigError(f"{key}.validation", data.validation, "a share of train, above 0 and below 1")
+    check_expected(data, key)
     if data.path is not None:
         path = Path(data.path)
         if not path.exists():

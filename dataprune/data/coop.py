@@ -34,9 +34,11 @@ def read(path: str, split: str, images: str = "") -> Dataset:
     entries = {name: [_entry(file, e) for e in found.get(key, [])] for key, name in SPLITS.items()}
     classes = _class_names(file, chain.from_iterable(entries.values()))
     splits = {
-        name: _split(root, images, [e[0] for e in rows], [e[1] for e in rows]) for name, rows in entries.items() if rows
+        name: split_of(root, images, [e[0] for e in rows], [e[1] for e in rows])
+        for name, rows in entries.items()
+        if rows
     }
-    _disjoint(file, splits)
+    disjoint(file, splits)
     return Dataset(classes, splits, root=root)
 
 
@@ -56,16 +58,17 @@ def read_lines(path: str, train: str = "train.json", test: str = "test.json", im
     root = Path(path)
     splits = {}
     for name, file in (("train", train), ("test", test)):
-        lines = [json.loads(line) for line in _text(root / file).splitlines() if line.strip()]
+        lines = [json.loads(line) for line in text_of(root / file).splitlines() if line.strip()]
         if not all(isinstance(line, dict) and {"x", "y"} <= line.keys() for line in lines):
             raise ConfigError(name, str(root / file), 'a JSON object with "x" (image) and "y" (label) a line')
-        splits[name] = _split(root, images, [line["x"] for line in lines], [int(line["y"]) for line in lines])
-    _disjoint(root / train, splits)
+        splits[name] = split_of(root, images, [line["x"] for line in lines], [int(line["y"]) for line in lines])
+    disjoint(root / train, splits)
     n_classes = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
     return Dataset([str(c) for c in range(n_classes)], splits, root=root)
 
 
-def _split(root: Path, images: str, names: list[str], labels: list[int]) -> Split:
+def split_of(root: Path, images: str, names: list[str], labels: list[int]) -> Split:
+    """Return a split of images below root/images. Raises ConfigError for those that lie elsewhere or are not there."""
     paths = [root / images / name for name in names]
     # by the text of the path: a link inside the folder is the user's own
     outside = [name for name, p in zip(names, paths, strict=True) if not _below(p, root)]
@@ -83,7 +86,8 @@ def _below(path: Path, root: Path) -> bool:
     return Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(root.absolute()))
 
 
-def _disjoint(file: Path, splits: dict[str, Split]) -> None:
+def disjoint(file: Path, splits: dict[str, Split]) -> None:
+    """Raise a ConfigError about a list if an image is in two splits."""
     seen: dict[str, str] = {}
     for name, split in splits.items():
         for image in split.names or []:
@@ -102,12 +106,13 @@ def _entry(file: Path, entry: Any) -> tuple[str, int, str]:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(_text(file))
+        return json.loads(text_of(file))
     except json.JSONDecodeError as error:
         raise ConfigError("split", str(file), f"a JSON file ({error})") from None
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """Return the text of a list. Raises ConfigError where there is no such file."""
     if not file.is_file():
         raise ConfigError("split", str(file), "an existing file")
     return file.read_text()

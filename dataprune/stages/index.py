@@ -1,5 +1,8 @@
 """Stage index: read a data set once, check it, and write its example table.
 
+An id is a row of what is left of the reader's split: of train after a share has become the validation split (config
+`validation`), and of each split after its limit.
+
 Input: none (the reader's files; `stamp` of them is in the recipe). Files: classes.json, header.json and for each split
 labels.npy, names.json and content.npy: a hash an example of its encoded bytes, of the array where a reader gives none,
 or of a text. These are what the data set is; what networks see of it (its codec) is the business of stage decode.
@@ -12,6 +15,7 @@ a second time.
 import json
 import os
 import struct
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -42,11 +46,12 @@ def run(config: IndexConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     dataset = read(config, label)
     header: dict[str, Any] = {"maximum": dataset.maximum, "content": config.content, "splits": {}, "fingerprints": {}}
     kinds: set[str] = set()
-    for name, split in dataset.splits.items():
+    for name, split, ids in _parts_of(dataset, config, label):
         folder = work / name
         folder.mkdir(exist_ok=True)
         labels = _checked_labels(split, name, dataset, config, label)
-        kept = _limited(labels, getattr(config.limit, name, None), config.seed, f"{label}.limit.{name}")
+        limit = getattr(config.limit, name, None)
+        kept = ids[_limited(labels[ids], limit, config.seed, f"{label}.limit.{name}")]
         names = split.names or [str(i) for i in range(len(labels))]
         table = Table(config, dataset, split, kept, [names[i] for i in kept], work, name, label)
         np.save(folder / "labels.npy", labels[kept])
@@ -63,6 +68,36 @@ def run(config: IndexConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     (work / "classes.json").write_text(json.dumps(dataset.classes))
     facts = {"classes": len(dataset.classes), "fingerprints": header["fingerprints"]}
     return facts | {name: s["n"] for name, s in header["splits"].items()}
+
+
+def _parts_of(dataset: Dataset, config: IndexConfig, label: str) -> Iterator[tuple[str, Split, np.ndarray]]:
+    """Each split with the rows of what the reader gave that belong to it; a part of train becomes validation if the
+    config says so."""
+    if config.validation is not None and "validation" in dataset.splits:
+        raise ConfigError(f"{label}.validation", config.validation, "null: the set has a validation split of its own")
+    for name, split in dataset.splits.items():
+        rows = np.arange(len(split.labels))
+        if name != "train" or config.validation is None:
+            yield name, split, rows
+            continue
+        if isinstance(split.examples, Iterator):  # which is read twice
+            split = Split(list(split.examples), split.labels, split.names)
+        carved = _carved(_checked_labels(split, name, dataset, config, label), config, label)
+        yield name, split, np.setdiff1d(rows, carved)
+        yield "validation", split, carved
+
+
+def _carved(labels: np.ndarray, config: IndexConfig, label: str) -> np.ndarray:
+    """Rows of train that become the validation split: of each class the same share, drawn by the data set's seed."""
+    assert config.validation is not None
+    count, n_classes = round(config.validation * len(labels)), len(np.unique(labels))
+    key, each = f"{label}.validation", f"of each of the {n_classes} classes one on both sides"
+    if count < n_classes:
+        raise ConfigError(key, config.validation, f"{n_classes} or more of the {len(labels)} examples: {each}")
+    carved = same_share(labels, count, stream(config.seed, "validation", len(labels)))
+    if len(np.unique(np.delete(labels, carved))) < n_classes:
+        raise ConfigError(key, config.validation, f"a smaller share, or two examples of each class: {each}")
+    return carved
 
 
 class Looked(NamedTuple):
