@@ -96,7 +96,7 @@ def clean(look: Look, picture: Node, encoded: Node, size: int | None) -> Node:
     """The view of a clean pass, where `pixels.View` has it, to the pixel, as a square of this size."""
     from nvidia.dali import fn, math, types
 
-    shape = fn.peek_image_shape(encoded, dtype=types.INT32, adjust_orientation=False)
+    shape = fn.peek_image_shape(encoded, dtype=types.INT32, **_as_stored(fn.peek_image_shape))
     sides, view = [shape[0], shape[1]], look.codec.view
     short = math.min(*sides)
     if view.resize is not None:
@@ -172,13 +172,17 @@ def _erased(probability: float) -> tuple[Node, Node]:
 
 
 def _decoding(look: Look, operator: Any) -> dict[str, Any]:
-    """How a decoder decodes; older ones know no rotation tags at all, and do not ask."""
+    """How a decoder decodes."""
     from nvidia.dali import types
 
     words = {"device": "mixed" if look.gpu else "cpu", "output_type": types.RGB if look.channels == 3 else types.GRAY}
-    if "adjust_orientation" in operator.__doc__:  # which is made of the operator's schema
-        words["adjust_orientation"] = False
-    return words | {"jpeg_fancy_upsampling": True}
+    return words | {"jpeg_fancy_upsampling": True} | _as_stored(operator)
+
+
+def _as_stored(operator: Any) -> dict[str, bool]:
+    """That rotation tags are ignored, where an operator knows of them: those of DALI 1 do not."""
+    asks = "adjust_orientation" in operator.__doc__  # which is made of the operator's schema
+    return {"adjust_orientation": False} if asks else {}
 
 
 def _filter(look: Look) -> dict[str, Any]:
