@@ -10,6 +10,11 @@ RAND = re.compile(r"rand(-(m|n|mmax)\d+|-(p|mstd)\d+(\.\d+)?|-inc[01])*")  # tim
 DECODING = ("random_resized_crop", "color_jitter", "auto_augment", "random_erasing")
 
 
+def rand_words(policy: str) -> dict[str, float]:
+    """Return the numbers of a RandAugment's words by name: m, n, p, mstd, mmax, inc; those that it has."""
+    return {name: float(value) for name, value in re.findall(r"-([a-z]+)([\d.]+)", policy)}
+
+
 @dataclass
 class AugmentConfig:
     """Random changes of a training image, in this order: crop, mirror, policy, jitter, erasing; then of a batch."""

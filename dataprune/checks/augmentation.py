@@ -3,7 +3,7 @@
 import importlib.util
 from typing import Any
 
-from dataprune.augmentation import DECODING, RAND
+from dataprune.augmentation import DECODING, RAND, rand_words
 from dataprune.config import TrainConfig
 from dataprune.errors import ConfigError
 
@@ -56,9 +56,13 @@ def check_dali(recipe: TrainConfig, role: str) -> None:
     if not has_dali():
         raise ConfigError(f"{role}.loader", "dali", "memory or workers, or the extra: pip install 'dataprune[dali]'")
     policy = recipe.augment.auto_augment
-    if policy not in (None, "imagenet") and any(part[:1] == "p" or "mstd" in part for part in policy.split("-")):
-        expected = f"a RandAugment of -m, -n, -mmax and -inc1, or {role}.loader=workers: DALI's has one strength"
-        raise ConfigError(f"{role}.augment.auto_augment", policy, expected)
+    if policy is None or policy == "imagenet":
+        return
+    said = rand_words(policy)
+    if said.get("p") != 1 or not said.keys() <= {"m", "n", "p", "inc"} or said.get("m", 10) > 10:
+        expected = f"rand-m9-n2-p1-inc1 with other numbers (m to 10), or {role}.loader=workers"
+        why = "DALI applies every operation (p1), at one strength"
+        raise ConfigError(f"{role}.augment.auto_augment", policy, f"{expected}: {why}")
 
 
 def check_changes(recipe: TrainConfig, role: str, channels: int, side: int) -> None:

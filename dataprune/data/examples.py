@@ -210,6 +210,10 @@ class Encoded:
             return None
         return np.memmap(self.held / "encoded.bin", np.uint8, "r").reshape(-1, *self._shapes[0])
 
+    def files(self, ids: np.ndarray) -> list[str] | None:
+        """Paths of these examples, where each is a file of its own; else None."""
+        return [self._paths[int(i)] for i in ids] if self._offsets is None else None
+
     def __getitem__(self, i: int) -> bytes | np.ndarray | tuple[str, ...]:
         if self._offsets is None:
             return self._paths.read(i)

@@ -63,6 +63,8 @@ class Images(Codec):
         self.decoder = decoder
         if decoder not in DECODERS:
             raise ConfigError("decoder", decoder, f"one of {', '.join(DECODERS)}")
+        if decoder.startswith("dali") and interpolation == "area":
+            raise ConfigError("interpolation", "area", "bilinear or bicubic, or loader=workers: DALI has no area")
         self.view = checked_view(size, resize, crop)
         self.size = self.view.crop if size is None and isinstance(self.view.crop, int) else size
         if channels not in (None, 1, 3):

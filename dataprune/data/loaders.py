@@ -202,7 +202,16 @@ class Feed:
         if examples.header["kept"]:
             kind = MemoryLoader if isinstance(examples.codec, Images) else KeptLoader
             return kind(examples, order, device=self.device, **augment)
+        if getattr(examples.codec, "decoder", "").startswith("dali"):
+            from dataprune.data.dali import DaliLoader  # an extra
+
+            return DaliLoader(examples, order, device=self.device, threads=max(1, self.workers.count), **augment)
         return WorkerLoader(examples, order, workers=self.workers, device=self.device, **augment)
+
+    def views(self, loader: Loader) -> Loader:
+        """What a loader of a training gives, in the same order and not augmented; to be iterated beside it."""
+        given = getattr(loader, "views", None)
+        return self.loader(loader.examples, loader.order) if given is None else given()
 
     def clean(self, examples: Examples, ids: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -> Loader:
         """Batches of `ids` in order, not augmented."""

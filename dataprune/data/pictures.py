@@ -120,7 +120,7 @@ def resampled(pixels: np.ndarray, size: Size, box: Box | None, filter: Filter) -
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import resize_image
 
-    part = pixels[round(upper) : round(lower), round(left) : round(right)]
+    part = pixels[round(upper) : round(lower), round(left) : round(right)].copy()  # Pillow's may not be written to
     how = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}[filter.interpolation]
     tensor = torch.from_numpy(part).permute(2, 0, 1)
     return resize_image(tensor, [height, width], how, antialias=filter.antialias).permute(1, 2, 0).numpy()

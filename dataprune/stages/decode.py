@@ -38,6 +38,8 @@ def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfi
         expected = f"a codec of {table['kind']}s, which the reader gives; this one takes {codec.kind}s"
         raise ConfigError(f"{key}.codec", config.codec["_target_"], expected)
     kept, forms = config.kept or codec.once, {}
+    if getattr(codec, "decoder", "").startswith("dali"):
+        _check_encoded(inputs["examples"], table["splits"], key)
     for name in table["splits"]:
         examples = Examples(inputs["examples"], name, work)
         if kept and name == "train" and not codec.once:
@@ -54,6 +56,13 @@ def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     header = {"kept": kept, "codec": spec, "code": codes_of(spec), "input": described, "columns": form}
     (work / "header.json").write_text(json.dumps(header, indent=1))
     return {"input": described}
+
+
+def _check_encoded(folder: Path, splits: dict[str, Any], key: str) -> None:
+    """Raise a ConfigError about a recipe's loader if the examples of a split are not encoded."""
+    if arrays := [name for name in splits if Examples(folder, name).items.are_arrays]:
+        expected = f"memory or workers: DALI decodes, and the reader of {key} gives arrays ({arrays[0]})"
+        raise ConfigError("loader", "dali", expected)
 
 
 def _check_one_shape(forms: dict[str, dict[str, Any]], key: str, size: Any) -> None:

@@ -175,9 +175,10 @@ class Training:
     def fit(self, module: Classifier) -> None:
         """Fit from the last checkpoint, if there is one, to the end."""
         config, last = self.config, self.work / "scratch" / "last.ckpt"
+        loader = self._loader(module.network, self.order)
         callbacks: list[pl.Callback] = [EndAtOnce(), SeedEpochs(config.seed)]
         if config.record.forward != "none":
-            callbacks.append(self._record())
+            callbacks.append(self._record(loader))
         if self.sampling is not None:
             callbacks.append(ObserveLosses(self.sampling, self._left_out(module.network)))
             module.stateful["sampler"] = self.sampling.sampler
@@ -188,7 +189,6 @@ class Training:
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
         callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
-        loader = self._loader(module.network, self.order)
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
             loader.go_on_after(module.epochs_done)
@@ -263,7 +263,7 @@ class Training:
         ids = measured(self.inputs.get("subset"), split)
         return self.feed.clean(split, ids, self._eval_batch, self.rank, self.world)
 
-    def _record(self) -> pl.Callback:
+    def _record(self, loader: Loader) -> pl.Callback:
         record = self.config.record
         recorder = Recorder(
             self.work,
@@ -273,7 +273,7 @@ class Training:
             fingerprint=self.examples.fingerprint,
         )
         if record.view == "clean":
-            return RecordViews(recorder, self.feed.loader(self.examples, self.order))
+            return RecordViews(recorder, self.feed.views(loader))
         if record.forward == "train":
             return RecordDynamics(recorder)
         clean = self.feed.clean(self.examples, self.ids, self._eval_batch, self.rank, self.world)
