@@ -11,6 +11,7 @@ T = TypeVar("T")
 SILENT_S = 5.0  # work shorter than this shows nothing
 LINE_EVERY_S = 60.0  # without a terminal
 
+PACE = "log/pace.jsonl"  # in the folder of a training: how fast each epoch was, beside history.jsonl
 enabled = True  # `run.progress`
 
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from dataprune.arrays import Axes
 from dataprune.checks.rehearsal import OURS, made_up_arrays
-from dataprune.config import SelectConfig, from_plain
+from dataprune.config import SelectConfig
 from dataprune.data.codecs import codec_of
+from dataprune.identity import from_plain
 from dataprune.stages.select import select
 
 LIMIT_S = 1.5  # of timing one network; the step that is running is ended

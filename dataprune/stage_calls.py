@@ -61,8 +61,9 @@ class Stages:
         if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
             check, self.before_training = self.before_training, None
             check()
-        told = {"role": role, "follow": self.follow}
-        result, built = obtain(self.store, recipe, config, results, self.run, processes=processes, **told)
+        result, built = obtain(
+            self.store, recipe, config, results, self.run, role=role, follow=self.follow, processes=processes
+        )
         self.results[role] = result
         if built:
             self.built.add(role)

@@ -9,8 +9,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dataprune"
 LAYERS = {  # folder or module -> height; a module may import those that are lower, and its own folder
     "errors": 0, "store": 0, "progress": 0, "config": 0, "callables": 0, "code_text": 0, "streams": 0, "ratios": 0,
-    "blocks": 0, "ranks": 0,
-    "checks.config": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "launch": 2,
+    "blocks": 0, "ranks": 0, "identity": 0, "peaks": 0,
+    "checks.config": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "nodes": 2,
+    "launch": 3,
     "windows": 1, "neighbors": 1, "influence.estimates": 0, "influence.datamodels": 1, "influence.store": 1,
     "scores": 2, "selectors": 2,
     "arrays": 3, "training.quantities": 3, "dynamic": 3, "data": 3, "models": 3, "subset": 1, "formats": 3,
