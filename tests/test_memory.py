@@ -11,7 +11,7 @@ from dataprune.errors import ConfigError
 from dataprune.models.networks import build
 
 JOB = ["method=random", "target=none", "run.threads=1", "pretrain.epochs=2", "pretrain.batch_size=8"]
-TIMM = ["model@pretrain.model=timm", "pretrain.model.name=test_resnet"]
+TIMM = ["model@pretrain.model=timm", "pretrain.model.name=test_convnext", "source.size=32"]
 
 
 def trained(jobs, *words):
@@ -48,7 +48,7 @@ def test_a_compiled_training_leaves_the_same_names_and_weights(jobs, monkeypatch
 
 
 def test_accumulation_leaves_the_same_model_from_smaller_batches(jobs):
-    words = ["pretrain.model.norm=group", "pretrain.callbacks.sizes._target_=tests.test_memory.Sizes"]
+    words = ["pretrain.model.norm=group", "+pretrain.callbacks.sizes._target_=tests.test_memory.Sizes"]
     Sizes.seen.clear()
     whole, facts, _ = trained(jobs, *words)
     assert max(Sizes.seen) == 8

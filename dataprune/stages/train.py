@@ -34,13 +34,13 @@ from dataprune.models.tally import Tally
 from dataprune.passes import batches_in, check_input, feed_of, layout, load_network, outputs, save_weights
 from dataprune.peaks import peak_flops
 from dataprune.processes import on_each_machine, place
-from dataprune.progress import PACE
+from dataprune.progress import PACE, THROUGHPUT, WARM_UP
 from dataprune.selectors.classes import examples_of
 from dataprune.streams import number
 from dataprune.training.adversarial import attack_images
 from dataprune.training.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
 from dataprune.training.classifier import Classifier
-from dataprune.training.pace import Pace, Waited
+from dataprune.training.pace import Pace, Throughput, Waited
 from dataprune.training.parts import Parts
 from dataprune.training.recorder import Recorder
 from dataprune.training.sampling import ObserveLosses, Sampling
@@ -187,6 +187,8 @@ class Training:
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
         callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
+        if self.run_config.throughput is not None:
+            callbacks.append(Throughput(self.work / THROUGHPUT, waited, self._peak(), WARM_UP))
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
             feeding.go_on_after(module.epochs_done)

@@ -26,23 +26,20 @@ LINE_EVERY_S = 10.0  # in the log: epochs of milliseconds need no line each
 
 
 class Waited:
-    """A loader that notes for how long its batches were waited for, in seconds since the epoch began."""
+    """A loader that notes for how long its batches were waited for, in seconds: in all, and when an epoch began."""
 
     def __init__(self, loader: Loader | Parts) -> None:
         self.loader = loader
-        self.began, self.waited = time.perf_counter(), 0.0
+        self.waited = self.before = 0.0
+        self.began = time.perf_counter()
 
     @property
     def sampler(self) -> Loader:
         """What has `set_epoch`."""
         return self.loader.sampler
 
-    def begin(self) -> None:
-        """Measure from here on."""
-        self.began, self.waited = time.perf_counter(), 0.0
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        self.begin()
+        self.began, self.before = time.perf_counter(), self.waited
         batches = iter(self.loader)
         while True:
             asked = time.perf_counter()
@@ -88,7 +85,8 @@ class Pace(pl.Callback):
     def measured(self, module: Classifier) -> dict[str, float]:
         """What this process has done since the loader began, in which seconds."""
         found: dict[str, float] = {"images": module.sums[2].item()}  # waits for the device
-        found |= {"seconds": time.perf_counter() - self.loader.began, "waited": self.loader.waited}
+        found["seconds"] = time.perf_counter() - self.loader.began
+        found["waited"] = self.loader.waited - self.loader.before
         if module.device.type == "cuda":
             found["memory"] = torch.cuda.max_memory_allocated(module.device) / 1e9
         flops = None if self.peak is None else self._flops(module)
@@ -102,6 +100,54 @@ class Pace(pl.Callback):
             with without_checkpointing(module.network):
                 self.known |= passes.each_flops(module.network, module.attack)
         return passes.flops(self.known)
+
+
+class Throughput(pl.Callback):
+    """Write one line of the same figures into `path`: of all steps after the first `warm_up` ones. Of no result.
+
+    In those the GPU's kernels are chosen, networks compiled and worker processes started.
+    """
+
+    def __init__(self, path: Path, loader: Waited, peak: float | None, warm_up: int) -> None:
+        self.path, self.loader, self.peak, self.warm_up = path, loader, peak, warm_up
+        self.began: float | None = None
+        self.waited, self.images = 0.0, torch.zeros((), dtype=torch.int64)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count, or begin to."""
+        assert isinstance(pl_module, Classifier)
+        if self.began is not None:
+            self.images += len(batch["y"]) if batch["real"] is None else batch["real"].sum().to(self.images.device)
+        elif pl_module.step >= self.warm_up:
+            self.images = self.images.to(pl_module.device)
+            self.began, self.waited = _now(pl_module), self.loader.waited
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the line."""
+        assert isinstance(pl_module, Classifier)
+        assert self.began is not None
+        images, tally = self.images.item(), pl_module.tally
+        found = {"images": float(images), "seconds": _now(pl_module) - self.began}
+        found["waited"] = self.loader.waited - self.waited
+        if pl_module.device.type == "cuda":
+            found["memory"] = torch.cuda.max_memory_allocated(pl_module.device) / 1e9
+        if self.peak is not None:
+            with without_checkpointing(pl_module.network):
+                flops = tally.flops(tally.each_flops(pl_module.network, pl_module.attack))
+            found |= {} if flops is None else {"flops": flops / tally.seen * images}
+        line = summary(ranks.told(found), self.peak)
+        if trainer.is_global_zero:
+            self.path.parent.mkdir(exist_ok=True)
+            self.path.write_text(json.dumps({"steps": pl_module.step - self.warm_up} | line))
+
+
+def _now(module: Classifier) -> float:
+    """Seconds, when the device has done what it was asked for."""
+    if module.device.type == "cuda":
+        torch.cuda.synchronize(module.device)
+    return time.perf_counter()
 
 
 @contextlib.contextmanager
