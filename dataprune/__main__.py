@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dataprune import report
+from dataprune import nodes, report
 from dataprune.checks.config import typed
 from dataprune.config import Config
 from dataprune.errors import ConfigError
@@ -73,6 +73,13 @@ def run(composed: DictConfig) -> None:
 
         pipeline.check_functions(cfg)
         return estimate(cfg, STAMPS)
+    if cfg.run.nodes > 1 and not nodes.join(cfg.run):
+        sys.exit()  # another machine has driven the job, and is done
+    if cfg.run.throughput is not None:
+        from dataprune.throughput import throughput
+
+        pipeline.check_functions(cfg)
+        return throughput(cfg, STAMPS)
     sweep = Path(job_config.sweep.dir if job_config.mode == RunMode.MULTIRUN else job_config.runtime.output_dir).name
     with Tracker(cfg, Path(job_config.runtime.output_dir), sweep) as tracker:
         tracker.finish(pipeline.job(cfg, tracker.follow, STAMPS))

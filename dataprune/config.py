@@ -7,11 +7,10 @@ The VERSION of a config is that of its stage's code: raise it when the code come
 config, and everything that it made before is built anew.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 from dataprune.augmentation import AugmentConfig
 from dataprune.fields import choice as _choice
@@ -129,6 +128,9 @@ class TrainConfig:
     decay_bias_and_norm: bool = True  # False = weight decay skips biases, norms and what the model itself names
     precision: str = _choice("float32", "float32", "bfloat16", "float16")
     channels_last: bool | None = None  # memory layout of images and weights; None = on GPUs only
+    compile: bool = False  # torch.compile of the network
+    checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them; timm only
+    accumulate: int = _number(1, 1)  # parts of a batch that go forward and backward one after another, for one step
     processes: int = _number(1, 1)  # that share each batch: batch norm and sums differ with their number
     sync_batchnorm: bool = False  # batch norm over the batches of all processes; GPUs only
     eval_every: int = _number(0, 0, unit="epochs")  # 0 = only the final evaluation
@@ -237,11 +239,15 @@ class RunConfig:
     """How and where to compute. A change here never trains anything again."""
 
     store: str = "store"
-    devices: int | None = _number(None, 1)  # most that a stage may use; None = all there are
+    devices: int | None = _number(None, 1)  # most that a stage may use, of each machine; None = all there are
+    nodes: int = _number(1, 1)  # machines; the same command runs on each, once
+    rendezvous: str | None = None  # host:port of the first of several; None = from Slurm's list of nodes
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
     workers: int = _number(2, 0)  # processes that decode, for loader=workers
     stage_to: str | None = None  # a fast local disk to which files that are read at every epoch are copied: /dev/shm
+    peak_flops: float | None = _number(None, 1, unit="FLOP/s")  # of one device, for MFU; None = from a table of GPUs
+    throughput: int | None = _number(None, 1)  # only time so many steps of the pretraining; nothing is kept
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)
     influence: InfluenceConfig = field(default_factory=InfluenceConfig)
@@ -270,32 +276,3 @@ class Config:
     prune_ratio: float = field(default=0.5, metadata={"low": 0, "high": 1, "open": True})  # fraction REMOVED
     seed: int = _number(0, 0)
     name: str = "dataprune"  # of the experiment; goes into rows and W&B
-
-
-def identity(config: Any) -> dict[str, Any]:
-    """The part of a config that makes a result what it is: plain values, fields at their default left out.
-
-    Leaving defaults out keeps old results valid when a new option with a default arrives.
-    """
-    plain = {}
-    for f in dataclasses.fields(config):
-        if f.metadata.get("place"):
-            continue
-        value = getattr(config, f.name)
-        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-        if value != default:
-            plain[f.name] = _identity(value)
-    return plain
-
-
-def _identity(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _identity(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_identity(inner) for inner in value]
-    return identity(value) if dataclasses.is_dataclass(value) else value
-
-
-def from_plain(kind: type, plain: dict[str, Any]) -> Any:
-    """The dataclass `kind` from what `dataclasses.asdict` made of it (a worker process gets its config so)."""
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), plain))

@@ -19,11 +19,14 @@ from typing import Any
 
 from filelock import FileLock
 
+from dataprune import nodes
 from dataprune.callables import code_of, dotted_paths, module_of, read_code
-from dataprune.config import RunConfig, from_plain, identity
+from dataprune.config import RunConfig
 from dataprune.environment import environment
 from dataprune.errors import ConfigError
-from dataprune.processes import alone, end_with_driver, refuse, run_in_processes
+from dataprune.identity import from_plain, identity
+from dataprune.processes import alone, end_with_driver, on_each_machine, refuse, take_rank
+from dataprune.progress import PACE
 from dataprune.staging import staged
 from dataprune.store import Recipe, Result, Store, read_lines, write_json
 
@@ -93,7 +96,7 @@ def obtain(
         paths = {role: result.path for role, result in inputs.items()}
         write_task(work, recipe, config, paths, run, label=role, processes=processes)
         with Following(work / "history.jsonl", role, follow):
-            answer = run_task(work) if processes == 1 else run_in_processes(work, processes, run.threads)
+            answer = run_task(work) if processes == 1 else nodes.run(work, processes, run.threads)
         result = store.commit(recipe, answer["facts"], answer["made"])
     log.info("%s  built in %.1f s", name, time.monotonic() - began)
     return result, True
@@ -188,10 +191,12 @@ class Following:
     def tell(self) -> None:
         """Tell the lines that have not been told."""
         if self.follow is not None:
+            # what is measured of an epoch's pace is no part of the result; of a repeated epoch the last line counts
+            pace = {line["epoch"]: line for line in read_lines(self.path.parent / PACE)}
             for line in read_lines(self.path):
                 if line["epoch"] > self.told:
                     self.told = line["epoch"]
-                    self.follow(self.role, line)
+                    self.follow(self.role, pace.get(line["epoch"], {}) | line)
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self.ended.set()
@@ -204,6 +209,7 @@ class Following:
 def main(work: Path) -> None:
     """What each worker process runs; process 0 leaves the answer."""
     end_with_driver()
+    take_rank()
     sys.path.append(os.getcwd())  # where a user's own modules are
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     import torch  # only workers need it here
@@ -218,8 +224,9 @@ def main(work: Path) -> None:
         on_gpu = task["run"]["accelerator"] != "cpu" and torch.cuda.is_available()
         try:
             if on_gpu:
-                if (processes := task["processes"]) > (there := torch.cuda.device_count()):
-                    raise ConfigError("processes", processes, f"at most {there}, the GPUs that torch finds")
+                processes, there = task["processes"], torch.cuda.device_count()
+                if on_each_machine(processes) > there:
+                    raise ConfigError("processes", processes, f"at most {there} a machine, the GPUs that torch finds")
                 torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
             # what is on a GPU goes by NCCL, what is not by gloo: outputs, sums of the tally, plain values
             dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")

@@ -180,6 +180,7 @@ def look(
     batch (each is looked at whole, by one of them)."""
     batches = math.ceil(data.facts.get(config.split, 1) / config.batch_size)
     processes = min(recipe.processes, batches)
+    processes -= processes % stage.run.nodes if processes > stage.run.nodes else 0  # as many on each machine
     return stage(name, config, role, processes, **data.inputs(recipe.reads), **inputs)
 
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dataprune.store import write_json
 INHERITED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "NODE_RANK")
 INHERITED_PREFIXES = ("MASTER_", "TORCHELASTIC", "SLURM_")
 ALIVE = "DATAPRUNE_ALIVE"  # the named pipe that a driver holds open for its workers
+NODE = "DATAPRUNE_NODE"  # which of several machines this is, in a worker
 REFUSED = "refused.json"  # in scratch/: the ConfigError of a worker
 
 
@@ -47,6 +49,21 @@ def alone() -> Iterator[None]:
         os.environ.update(hidden)
 
 
+def take_rank() -> None:
+    """In a worker of several machines: number the processes machine by machine, the driver's first.
+
+    torchrun's rendezvous sorts the machines by their addresses; results are written where process 0 is.
+    """
+    if (node := os.environ.get(NODE)) is not None:
+        first = int(node) * int(os.environ["LOCAL_WORLD_SIZE"])
+        os.environ |= {"GROUP_RANK": node, "RANK": str(first + int(os.environ["LOCAL_RANK"]))}
+
+
+def on_each_machine(processes: int) -> int:
+    """Return how many processes of a stage of so many this machine has."""
+    return 1 if processes == 1 else int(os.environ["LOCAL_WORLD_SIZE"])
+
+
 def place(processes: int) -> tuple[int, int]:
     """Return (rank, world) of this process in a stage of so many. Raises RuntimeError where torchrun says otherwise."""
     if processes == 1:
@@ -57,30 +74,93 @@ def place(processes: int) -> tuple[int, int]:
     return int(os.environ["RANK"]), world
 
 
-def run_in_processes(work: Path, processes: int, threads: int | None) -> Any:
+@dataclass(frozen=True)
+class Spot:
+    """Where one torchrun stands among those of several machines."""
+
+    node: int  # 0 = the first machine, whose processes come first
+    nodes: int
+    endpoint: str  # host:port of their c10d rendezvous, on the first machine
+    id: str  # of this run of a stage
+    address: str  # by which the others reach this machine
+
+
+def run_here(work: Path, processes: int, threads: int | None) -> int:
+    """Run the task of a work folder in processes of this machine; return torchrun's exit code."""
+    with torchrun(work, processes, threads) as agent:
+        return agent.wait()
+
+
+def run_in_processes(
+    work: Path,
+    processes: int,
+    threads: int | None,
+    run: Callable[[Path, int, int | None], int] = run_here,
+) -> Any:
     """Run the task of a work folder in processes of their own, which end with this one; return what process 0 left.
 
-    A ConfigError in one of them is raised here. Raises LostWorker if one fails.
+    run: starts them and waits. A ConfigError in one of them is raised here. Raises LostWorker if one fails.
     """
     answer, refused, logs = work / "scratch" / "answer.json", work / "scratch" / REFUSED, work / "log"
     for path in (answer, refused):
         path.unlink(missing_ok=True)
     logs.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += [f"--log-dir={logs}", "--tee=3", "-m", "dataprune.launch", str(work)]
+    code = run(work, processes, threads)
+    if refused.exists():
+        raise ConfigError(*_read_refusal(refused))
+    if code or not answer.exists():
+        why = f"a process of the stage was lost (exit code {code}; above, torchrun says which under Root Cause)"
+        then = "the same command goes on from what was kept"
+        raise LostWorker(f"{work.name}: {why}; the output of all is in {logs}; {then}")
+    return json.loads(answer.read_text())
+
+
+@contextlib.contextmanager
+def torchrun(
+    work: Path, processes: int, threads: int | None, spot: Spot | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A context with a running torchrun of so many processes on this machine; with the context they end, at once.
+
+    spot: where it stands, if there are others on other machines.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--tee=3"]
+    if spot is None:
+        command += ["--standalone", f"--log-dir={work / 'log'}"]
+    else:
+        command += [f"--nnodes={spot.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={spot.endpoint}"]
+        command += [f"--rdzv-id={spot.id}", f"--rdzv-conf=is_host={spot.node == 0}", f"--local-addr={spot.address}"]
+        command += [f"--log-dir={work / 'log' / f'node{spot.node}'}"]
+    command += ["-m", "dataprune.launch", str(work)]
+    environment = _environment(processes, threads) | ({} if spot is None else {NODE: str(spot.node)})
+    with contextlib.ExitStack() as stack:
+        environment[ALIVE] = str(stack.enter_context(_alive()))
+        agent = subprocess.Popen(command, env=environment)
+        try:
+            yield agent
+        finally:
+            stack.close()  # the workers end; torchrun by itself would give them half a minute
+            _end(agent)
+
+
+def _end(agent: subprocess.Popen[bytes]) -> None:
+    if agent.poll() is None:
+        agent.terminate()
+    try:
+        agent.wait(10)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+        agent.wait()
+
+
+def _environment(processes: int, threads: int | None) -> dict[str, str]:
+    """The environment of torchrun, without what others have set."""
     environment = {k: v for k, v in os.environ.items() if not of_others(k)}
     # a user's modules are in the current folder, where a random.py must not stand before the library's own
     home = str(Path(__file__).resolve().parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), home]))
     environment["PYTHONSAFEPATH"] = "1"
     environment.setdefault("OMP_NUM_THREADS", str(threads or max(1, (os.cpu_count() or 1) // processes)))
-    with _alive() as pipe:
-        code = subprocess.run(command, env=environment | {ALIVE: str(pipe)}).returncode
-    if refused.exists():
-        raise ConfigError(*_read_refusal(refused))
-    if code or not answer.exists():
-        raise LostWorker(f"{work.name}: a worker process failed (exit code {code}); their output is in {logs}")
-    return json.loads(answer.read_text())
+    return environment
 
 
 @contextlib.contextmanager

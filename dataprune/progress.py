@@ -11,6 +11,9 @@ T = TypeVar("T")
 SILENT_S = 5.0  # work shorter than this shows nothing
 LINE_EVERY_S = 60.0  # without a terminal
 
+PACE = "log/pace.jsonl"  # in the folder of a training: how fast each epoch was, beside history.jsonl
+THROUGHPUT = "log/throughput.json"  # the same over many epochs, of a training that is only timed
+WARM_UP = 20  # steps before that
 enabled = True  # `run.progress`
 
 

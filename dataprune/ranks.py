@@ -19,10 +19,11 @@ def place() -> tuple[int, int]:
 
 
 def summed(sums: torch.Tensor) -> list[float]:
-    """Return the sums (k,) over all processes; they stand in `sums` too."""
+    """Return the sums (k,) over all processes."""
+    total = sums.clone()
     if place()[1] > 1:
-        dist.all_reduce(sums)
-    return sums.tolist()
+        dist.all_reduce(total)
+    return total.tolist()
 
 
 def told(mine: T) -> list[T]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from dataprune import __version__
 from dataprune.arrays import OWN_SIGNAL
-from dataprune.config import Config, TrainConfig, identity
+from dataprune.config import Config, TrainConfig
 from dataprune.cost import COUNTED, cost
 from dataprune.formats.coresets import is_bare
+from dataprune.identity import identity
 from dataprune.launch import code_behind
 from dataprune.plan import Plan, plan_of
 from dataprune.ratios import as_typed

@@ -17,8 +17,8 @@ import numpy as np
 
 from dataprune.arrays import Axes
 from dataprune.checks.rehearsal import OURS, made_up_arrays
-from dataprune.config import from_plain
 from dataprune.data.codecs import codec_of
+from dataprune.identity import from_plain
 from dataprune.stage_configs import SelectConfig
 from dataprune.stages.select import select
 

@@ -48,9 +48,8 @@ class Jobs:
         foreign = ["transfer"] * ("target=none" in overrides) + ["source.reader"] * any(
             word.startswith("source=") for word in overrides
         )
-        foreign += ["pretrain.model.width"] * (
-            "model@pretrain.model=transformer" in overrides
-        )  # it is as wide as it is
+        # another network is as wide as it is
+        foreign += ["pretrain.model.width"] * any(word.startswith("model@pretrain.model=") for word in overrides)
         base = [word for word in TINY if not word.startswith(tuple(foreign))]
         with initialize_config_dir(str(entry.here("conf")), version_base="1.3"):
             return typed(compose("config", [*base, f"run.store={self.store}", *overrides]))

@@ -262,7 +262,8 @@ def test_an_edited_network_trains_again_also_where_it_is_transferred(jobs, mine)
 
 
 def test_code_that_changes_while_a_job_waits_is_refused(jobs, mine, tmp_path):
-    from dataprune.config import RunConfig, ScoreConfig
+    from dataprune.config import RunConfig
+    from dataprune.stage_configs import ScoreConfig
 
     mine("def mine(n):\n    return [1.0]\n")
     config = ScoreConfig({"_target_": "my_own_code.mine"})

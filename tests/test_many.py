@@ -9,6 +9,7 @@ import torch
 
 from dataprune import launch
 from dataprune.cost import COUNTED
+from dataprune.identity import from_plain
 from dataprune.processes import run_in_processes
 
 WORDS = [
@@ -29,7 +30,7 @@ def again(jobs, tmp_path):
         recipe = json.loads((home / "recipe.json").read_text())
         inputs = {name: next(jobs.store.glob(f"*/{row['keys'][of]}")) for name, of in INPUTS[role].items()}
         module = launch._module(stage)
-        config = launch.from_plain(module.CONFIG, json.loads((home / "manifest.json").read_text())["config"])
+        config = from_plain(module.CONFIG, json.loads((home / "manifest.json").read_text())["config"])
         config = replace(config, **changes)
         work = tmp_path / f"{role}{count}"
         (work / "scratch").mkdir(parents=True)

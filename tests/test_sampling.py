@@ -9,9 +9,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from dataprune.config import RecordConfig, RunConfig, TrainConfig, identity
+from dataprune.config import RecordConfig, RunConfig, TrainConfig
 from dataprune.dynamic import Policy
 from dataprune.errors import ConfigError
+from dataprune.identity import identity
 from dataprune.launch import code_behind
 from dataprune.stages import train
 from dataprune.training.callbacks import KeepLast

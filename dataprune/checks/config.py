@@ -104,6 +104,10 @@ def check_unused(cfg: Config) -> None:
     """Raise a ConfigError for a value that the job would ignore: nobody must believe that it did something."""
     if cfg.method.combine != "mean" and not cfg.others:
         raise ConfigError("method.combine", cfg.method.combine, "mean: without `others` there is one target")
+    if cfg.run.rendezvous is not None and cfg.run.nodes == 1:
+        raise ConfigError(
+            "run.rendezvous", cfg.run.rendezvous, "null, or run.nodes=2 or more: one machine meets nobody"
+        )
     if cfg.run.influence.store is None and cfg.run.influence.models is not None:
         raise ConfigError("run.influence.models", cfg.run.influence.models, "null, or a run.influence.store for them")
 

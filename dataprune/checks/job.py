@@ -79,8 +79,12 @@ def check_devices(cfg: Config) -> None:
 
 def check_recipe_devices(cfg: Config, recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for a recipe that this machine's devices cannot serve."""
-    if cfg.run.devices is not None and recipe.processes > cfg.run.devices:
-        raise ConfigError(f"{role}.processes", recipe.processes, f"at most run.devices={cfg.run.devices}")
+    nodes, devices = cfg.run.nodes, cfg.run.devices
+    if devices is not None and recipe.processes > devices * nodes:
+        most = f"run.devices={devices}" + (f" on each of run.nodes={nodes}" if nodes > 1 else "")
+        raise ConfigError(f"{role}.processes", recipe.processes, f"at most {most}")
+    if recipe.processes > 1 and recipe.processes % nodes:
+        raise ConfigError(f"{role}.processes", recipe.processes, f"1, or a multiple of run.nodes={nodes}")
     if recipe.checkpoint is not None:  # nothing is trained; what looks at its outputs has as many processes
         return
     for name, value in (("precision", "float16"), ("sync_batchnorm", True)):

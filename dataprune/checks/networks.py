@@ -39,6 +39,8 @@ def check_networks(cfg: Config, plan: Plan, source: Data, target: Data | None) -
         trained = cfg.transfer if (role, group) == ("pretrain", "target") and cfg.transfer else recipe
         for asked_for in _inputs(input, trained.resolution):
             _check_shape(json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(asked_for), role, group)
+        if trained.checkpointing and trained.checkpoint is None:
+            _check_checkpointing(recipe.model or {}, input, role if trained is recipe else "transfer")
         if recipe.checkpoint is not None and group == "source":
             _check_checkpoint(recipe, input, data.facts["classes"], role)
 
@@ -77,6 +79,18 @@ def _inputs(input: dict[str, Any], resolution: dict[str, int]) -> list[dict[str,
     """The data set's input, and those of both ends of a ramp in pixels."""
     sides = {resolution["low"], resolution["high"]} if resolution else set()
     return [input, *(input | {"height": side, "width": side} for side in sorted(sides))]
+
+
+def _check_checkpointing(model: dict[str, Any], input: dict[str, Any], role: str) -> None:
+    import torch
+
+    from dataprune.models.networks import build
+
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            build(_unweighted(model), input, 2).checkpoint()
+    except ConfigError as error:
+        raise error.under(role) from None
 
 
 @cache  # the jobs of a sweep in one process have few networks

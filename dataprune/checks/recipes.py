@@ -37,6 +37,9 @@ def check_recipe(recipe: TrainConfig, role: str) -> None:
     if recipe.batch_size % recipe.processes:
         expected = f"a multiple of {role}.processes={recipe.processes}: each takes the same share of a batch"
         raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)
+    if recipe.batch_size % (recipe.processes * recipe.accumulate):
+        expected = f"a divisor of {role}.batch_size={recipe.batch_size}, shared out over {recipe.processes} processes"
+        raise ConfigError(f"{role}.accumulate", recipe.accumulate, expected)
 
 
 def check_sizes(recipe: TrainConfig, role: str) -> None:
@@ -82,7 +85,15 @@ def check_sampler_spec(sampler: dict[str, Any], key: str) -> None:
 def check_sampler(recipe: TrainConfig, key: str, n: int) -> None:
     """Raise a ConfigError for constants that a sampler of ours refuses, of n examples. Imports torch."""
     if recipe.sampler and recipe.sampler["_target_"].startswith(SAMPLERS):
-        make(recipe.sampler, key, n=n, epochs=recipe.epochs, seed=recipe.seed)
+        role = key.partition(".")[0].replace("method", "pretrain")  # a method brings a sampler of the pretraining
+        sampler = make(recipe.sampler, key, n=n, epochs=recipe.epochs, seed=recipe.seed)
+        check_parts(sampler, recipe.accumulate, f"{role}.accumulate")
+
+
+def check_parts(sampler: Any, accumulate: int, key: str) -> None:
+    """Raise a ConfigError for a sampler that chooses inside a batch where batches come in parts."""
+    if accumulate > 1 and hasattr(sampler, "choose"):
+        raise ConfigError(key, accumulate, f"1: {type(sampler).__name__} chooses among the losses of a whole batch")
 
 
 def check_optimizer(optimizer: dict[str, Any], key: str) -> None:

@@ -31,7 +31,7 @@ class Network(nn.Module):
         self.input = input
         self.backbone = backbone
         self.head = nn.Linear(backbone.num_features, n_classes)  # type: ignore[arg-type]
-        self.frozen = False
+        self.frozen = self.checkpointing = False
         self.channels_last: bool | None = None  # memory layout that its recipe asks for; None = on GPUs only
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
@@ -57,6 +57,18 @@ class Network(nn.Module):
         self.frozen = True
         self.backbone.requires_grad_(False)
         self.train(self.training)
+
+    def checkpoint(self, on: bool = True) -> None:
+        """Compute activations again in the backward pass instead of keeping them, or keep them again.
+
+        Raises ConfigError for a backbone that cannot: only timm's can (`set_grad_checkpointing`).
+        """
+        try:
+            self.backbone.set_grad_checkpointing(on)  # type: ignore[operator]
+        except (AttributeError, AssertionError):
+            name = type(self.backbone).__name__
+            raise ConfigError("checkpointing", on, f"false: {name} cannot do that, timm's networks can") from None
+        self.checkpointing = on
 
     def train(self, mode: bool = True) -> "Network":
         """As usual, but a frozen backbone stays in eval mode."""

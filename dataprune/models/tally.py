@@ -73,21 +73,25 @@ class Tally:
         Features go through the head alone: they cost FLOPs, but are no images.
         """
         images = {"images_forward": 0, "images_backward": 0}
-        flops: float | None = 0.0
-        known = self._flops(network, attack)
         for (kind, form), n in self.counts.items():
             if FEATURES not in {name for name, _, _ in form}:
                 images["images_forward"] += n
                 images["images_backward"] += 0 if kind in (FORWARD, UNKNOWN) else n
-            if kind == UNKNOWN:
-                flops = None
-            elif kind != ATTACK:  # a step's FLOPs hold those of its attack
-                each = known[kind, form]
-                flops = None if flops is None or each is None else flops + n * each
-        return images | {"flops": flops}
+        return images | {"flops": self.flops(self.each_flops(network, attack))}
 
-    def _flops(self, network: nn.Module, attack: Attack | None) -> dict[tuple[str, Form], float | None]:
-        """Those of one example of each kind and form."""
+    def flops(self, known: Mapping[tuple[str, Form], float | None]) -> float | None:
+        """Return the FLOPs of all that is settled, from those of one example; None = unknown."""
+        total = 0.0
+        for (kind, form), n in self.counts.items():
+            if kind != ATTACK:  # a step's FLOPs hold those of its attack
+                each = None if kind == UNKNOWN else known[kind, form]
+                if each is None:
+                    return None
+                total += n * each
+        return total
+
+    def each_flops(self, network: nn.Module, attack: Attack | None) -> dict[tuple[str, Form], float | None]:
+        """Return the FLOPs of one example of each kind and form that is settled; None = unknown."""
 
         def count(key: tuple[str, Form]) -> float | None:
             kind, example = key[0], _example(key[1])

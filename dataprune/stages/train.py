@@ -21,6 +21,7 @@ from hydra.utils import get_method, instantiate
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from dataprune import progress, ranks
+from dataprune.checks.recipes import check_parts
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.changes import Changes
 from dataprune.data.examples import Examples, heldout_of
@@ -33,11 +34,15 @@ from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe, keep_rows
 from dataprune.models.tally import Tally
 from dataprune.passes import batches_in, check_input, feed_of, layout, load_network, measured, outputs, save_weights
-from dataprune.processes import place
+from dataprune.peaks import peak_flops
+from dataprune.processes import on_each_machine, place
+from dataprune.progress import PACE, THROUGHPUT, WARM_UP
 from dataprune.streams import number
 from dataprune.training.adversarial import attack_images
 from dataprune.training.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
 from dataprune.training.classifier import Classifier, Mix
+from dataprune.training.pace import Pace, Throughput, Waited
+from dataprune.training.parts import Parts
 from dataprune.training.recorder import Recorder
 from dataprune.training.sampling import ObserveLosses, Sampling
 from dataprune.training.schedules import resolution
@@ -105,6 +110,7 @@ class Training:
         self.sampling = Sampling(config.sampler, self.ids, self.epochs, config.seed) if config.sampler else None
         if self.sampling is not None:
             self.order.chosen = self.sampling.epoch
+            check_parts(self.sampling.sampler, config.accumulate, f"{label}.accumulate")
         self.description: dict[str, Any] = {}
         self.tally = Tally()  # of what comes before the first epoch
 
@@ -130,6 +136,10 @@ class Training:
         check_input(network, self.examples)
         if config.trainable == "head":
             network.freeze_backbone()
+        if config.checkpointing:
+            network.checkpoint()
+        if config.compile:  # in place: the weights keep their names, and copies for counting are not compiled
+            network.compile()
         return network.to(memory_format=layout(network, self.device))
 
     def classifier(self, network: Network) -> Classifier:
@@ -175,10 +185,12 @@ class Training:
     def fit(self, module: Classifier) -> None:
         """Fit from the last checkpoint, if there is one, to the end."""
         config, last = self.config, self.work / "scratch" / "last.ckpt"
-        loader = self._loader(module.network, self.order)
-        callbacks: list[pl.Callback] = [EndAtOnce(), SeedEpochs(config.seed)]
+        feeding = self._loader(module.network, self.order)
+        waited = Waited(self._parts(feeding))
+        pace = Pace(self.work / PACE, self.label, self.epochs, waited, self._peak())
+        callbacks: list[pl.Callback] = [EndAtOnce(), pace, SeedEpochs(config.seed)]
         if config.record.forward != "none":
-            callbacks.append(self._record(loader))
+            callbacks.append(self._record(feeding))
         if self.sampling is not None:
             callbacks.append(ObserveLosses(self.sampling, self._left_out(module.network)))
             module.stateful["sampler"] = self.sampling.sampler
@@ -189,23 +201,27 @@ class Training:
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
         callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
+        if self.run_config.throughput is not None:
+            callbacks.append(Throughput(self.work / THROUGHPUT, waited, self._peak(), WARM_UP))
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
-            loader.go_on_after(module.epochs_done)
+            feeding.go_on_after(module.epochs_done)
             log.info("%s going on after epoch %d of %d", f"{self.label:<14}", module.epochs_done, self.epochs)
         self.steps_taken = module.steps_done
         if module.epochs_done < self.epochs:
             # a sampler's epochs are counted, not their steps
             left = -1 if self.config.iterations is None else self.steps - module.steps_done
             trainer = self._trainer(callbacks, self.epochs - module.epochs_done, left)
-            trainer.fit(module, loader)
+            trainer.fit(module, waited)
             self.steps_taken += trainer.global_step
 
     def _trainer(self, callbacks: list[pl.Callback], epochs: int, steps: int) -> pl.Trainer:
         config, device, many = self.config, self.device, self.world > 1
+        on_gpu = device.type == "cuda"
         return pl.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=self.world if many else [device.index or 0] if device.type == "cuda" else 1,
+            accelerator="gpu" if on_gpu else "cpu",
+            devices=(each := on_each_machine(self.world)) if many else [device.index or 0] if on_gpu else 1,
+            num_nodes=self.world // each if many else 1,
             strategy="ddp" if many else "auto",
             # said, not left to what Lightning finds in the environment
             plugins=[TorchElasticEnvironment() if many else LightningEnvironment()],
@@ -214,6 +230,7 @@ class Training:
             max_epochs=epochs,
             max_steps=steps,
             gradient_clip_val=config.clip_norm,
+            accumulate_grad_batches=config.accumulate,
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,
@@ -245,6 +262,15 @@ class Training:
                 extra["size"] = partial(resolution, **self.config.resolution) if self.config.resolution else None
         return self.feed.loader(self.examples, order, weights=weights, **extra)
 
+    def _parts(self, loader: Loader) -> Loader | Parts:
+        return loader if self.config.accumulate == 1 else Parts(loader, self.config.accumulate)
+
+    def _peak(self) -> float | None:
+        """FLOP/s of one device, if they are known."""
+        if self.run_config.peak_flops is not None or self.device.type != "cuda":
+            return self.run_config.peak_flops
+        return peak_flops(torch.cuda.get_device_name(self.device), self.config.precision)
+
     def _features(self, network: Network) -> torch.Tensor:
         """Features (n, d) of the examples, computed once: a frozen backbone gives the same ones at every step."""
         passed = outputs(network, self.examples, self.ids, EVAL_BATCH, self.feed, f"{self.label} features", self.tally)
@@ -273,7 +299,7 @@ class Training:
             fingerprint=self.examples.fingerprint,
         )
         if record.view == "clean":
-            return RecordViews(recorder, self.feed.views(loader))
+            return RecordViews(recorder, self._parts(self.feed.views(loader)))
         if record.forward == "train":
             return RecordDynamics(recorder)
         clean = self.feed.clean(self.examples, self.ids, self._eval_batch, self.rank, self.world)

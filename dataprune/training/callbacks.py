@@ -165,10 +165,12 @@ class EMA(pl.Callback):
         self.decay = decay
         self.saved: dict[str, Any] | None = None
         self.average: AveragedModel | None = None
+        self.step = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin with the weights as they are, or go on."""
         assert isinstance(pl_module, Classifier)
+        self.step = pl_module.steps_done
         self.average = AveragedModel(pl_module.network, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
         if self.saved is not None:
             self.average.load_state_dict(self.saved)
@@ -179,7 +181,9 @@ class EMA(pl.Callback):
         """Take in the step's weights."""
         assert isinstance(pl_module, Classifier)
         assert self.average is not None
-        self.average.update_parameters(pl_module.network)
+        if pl_module.step > self.step:  # a batch may come in parts
+            self.step = pl_module.step
+            self.average.update_parameters(pl_module.network)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average in the network's place."""
@@ -212,8 +216,9 @@ class Progress(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One step further."""
-        self.bar.advance(1)
+        """One step further, or a part of one."""
+        assert isinstance(pl_module, Classifier)
+        self.bar.advance(pl_module.step - self.bar.done)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""

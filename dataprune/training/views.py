@@ -8,6 +8,7 @@ import torch
 
 from dataprune.data.loaders import Loader
 from dataprune.training.classifier import Classifier
+from dataprune.training.parts import Parts
 from dataprune.training.recorder import Recorder
 
 
@@ -19,7 +20,7 @@ class RecordViews(pl.Callback):
     reference; every architecture is in eval mode.
     """
 
-    def __init__(self, recorder: Recorder, views: Loader) -> None:
+    def __init__(self, recorder: Recorder, views: Loader | Parts) -> None:
         self.recorder, self.views = recorder, views
         self.batches: Iterator[dict[str, Any]] = iter(())
 

@@ -1,0 +1,43 @@
+"""`run.throughput=N` times steps of the real training, prints their pace, and leaves no result of it."""
+
+import pytest
+
+from dataprune.errors import ConfigError
+from dataprune.throughput import throughput, timed
+
+JOB = ["method=random", "target=none", "run.threads=1", "run.throughput=30"]
+
+
+def said(jobs, capsys, *words):
+    throughput(jobs.config(*JOB, *words))
+    return capsys.readouterr().out
+
+
+def test_the_pace_is_printed_and_nothing_of_it_is_kept(jobs, capsys):
+    out = said(jobs, capsys, "run.peak_flops=1e9", "pretrain.batch_size=100", "run.accelerator=cpu")
+    assert ", 1 process, batches of 100, 30 steps after 20: " in out
+    assert "images/s, waits for input " in out
+    assert "MFU " in out
+    assert {path.name for path in jobs.store.iterdir()} >= {"index", "decode"}
+    assert not {path.name for path in jobs.store.iterdir()} & {"train", "rows", "select", "evaluate"}
+    assert not list(jobs.store.glob(".throughput*"))
+    assert not list(jobs.store.glob("work/*"))
+
+
+def test_a_method_s_sampler_is_part_of_what_is_timed(jobs, capsys):
+    assert "30 steps after 20: " in said(jobs, capsys, "method=infobatch")
+    config = jobs.config(*JOB)
+    assert timed(config.pretrain, 30).iterations == 50
+
+
+def test_a_job_that_pretrains_nothing_has_nothing_to_time(jobs):
+    with pytest.raises(ConfigError, match=r"^run\.throughput=30: expected null, or a job that pretrains"):
+        throughput(
+            jobs.config(*[word for word in JOB if word not in ("target=none", "method=random")], "method=scratch")
+        )
+
+
+def test_the_command_line_times_and_files_no_row(jobs):
+    done = jobs.command(*JOB, "source.reader.per_class=6", "pretrain.model.width=4", f"run.store={jobs.store}")
+    assert "steps after 20: " in done.stdout
+    assert not (jobs.store / "rows").exists()
