@@ -12,7 +12,10 @@ from dataprune.checks.job import check_functions
 
 CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder", "text_files"}  # readers
-FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet"}
+FROM_FILES = {
+    "external", "influence", "influence_reverse", "influence_examples", "influence_examples_reverse", "handpicked_file",
+    "handpicked_wordnet",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
