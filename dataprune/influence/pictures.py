@@ -39,17 +39,24 @@ class Shows:
                 Examples(root / "index" / keys[n], split, root / "decode" / keys[f"{n}_pixels"]) for n, split in parts
             ]
             if [examples.fingerprint for examples in found] == [wanted["source"], wanted["target"]]:
-                return cls(*found, job["method"]["level"] == "class")
+                return cls(found[0], found[1], job["method"]["level"] == "class")
         raise ConfigError("--results", Shown(f"{root} without the data of this experiment"), "the store of its jobs")
 
     def of_unit(self, unit: int) -> np.ndarray:
         """The picture of a unit: the example, or the first one of the class."""
         shown = np.flatnonzero(self.source.labels == unit)[0] if self.by_class else unit
-        return self.source.codec.show(self.source.items[int(shown)])
+        return _picture(self.source, int(shown))
 
     def of_target(self, target: int) -> np.ndarray:
         """The picture of a target example."""
-        return self.target.codec.show(self.target.items[target])
+        return _picture(self.target, target)
+
+
+def _picture(examples: Examples, i: int) -> np.ndarray:
+    shown = examples.codec.show(examples.items[i])
+    if isinstance(shown, str):
+        raise ConfigError("--pictures", Shown("examples that are texts"), "nothing: texts have no pictures")
+    return shown
 
 
 def draw(experiment: Experiment, pairs: list[Pair], folder: Path, results: str | None) -> Path:

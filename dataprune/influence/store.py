@@ -143,7 +143,7 @@ class OutcomeStore:
         if not path.exists():
             with whole_file(path) as file:
                 np.save(file, bits)
-        return sha256(bits).hexdigest()
+        return _hash(bits)
 
     def _shared(self, model: int) -> Path:
         return self.root / self.spec["masks"] / f"{model:06d}.npy"
@@ -173,7 +173,7 @@ class OutcomeStore:
 
         def look(row: int, about: np.ndarray) -> None:
             bits = np.load(self._shared(int(models[row])), allow_pickle=False)
-            if sha256(bits).hexdigest() != json.loads(str(about))["mask"]:
+            if _hash(bits) != json.loads(str(about))["mask"]:
                 raise ValueError("another mask")
             use(row, bits)
 
@@ -216,6 +216,10 @@ class OutcomeStore:
             if broken:
                 expected = f"files as they were written: remove these from {self.root / 'models'} and run them again"
                 raise ConfigError("store", Shown(f"models {first(np.array(broken))}, whose files are {what}"), expected)
+
+
+def _hash(bits: np.ndarray) -> str:
+    return sha256(bits.tobytes()).hexdigest()
 
 
 def _member(content: zipfile.ZipFile, name: str) -> np.ndarray:
