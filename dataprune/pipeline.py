@@ -22,7 +22,7 @@ from dataprune.data.examples import Examples
 from dataprune.data.order import steps_of
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
-from dataprune.experiments import effective, experiments, sampler_at
+from dataprune.experiments import experiments, sampler_at
 from dataprune.formats.dynamics import digest
 from dataprune.formats.dynamics import look as look_at_files
 from dataprune.influence.collect import check_influence, collect
@@ -65,8 +65,8 @@ def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None)
             row = experiment(single, stage)
             store.write_row(row_name(row), row)
             rows.append(row | {"row": row_name(row)})
-        if cfg.run.influence.store is not None:
-            collect(effective(cfg), rows[0])
+            if cfg.run.influence.store is not None and name.partition(".")[0] == "method":
+                collect(single, row, several=bool(cfg.others))
     return rows
 
 

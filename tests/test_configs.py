@@ -13,7 +13,10 @@ from dataprune.checks.job import check_functions
 
 CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder", "text_files", "file_lists", "webdataset", "coop", "named_lists", "svhn"}  # readers
-FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet", "subset_file"}
+FROM_FILES = {
+    "external", "influence", "influence_reverse", "influence_examples", "influence_examples_reverse", "handpicked_file",
+    "handpicked_wordnet", "subset_file",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

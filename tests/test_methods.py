@@ -17,10 +17,14 @@ CONSTANTS = {
     "handpicked_wordnet": ["method.score.synsets=[n1]"],
     "handpicked": ["method.select.classes=[3,5]"],
 }
-FROM_FILES = {"external": 372, "influence": 62, "influence_reverse": 62}  # numbers in the file
+FROM_FILES = {
+    "external": 372, "influence": 62, "influence_reverse": 62, "influence_examples": 372,
+    "influence_examples_reverse": 372,
+}  # fmt: skip  # numbers in the file
 LISTS = {"handpicked_file": "3\nA\n", "handpicked_wordnet": "n1 A\nn1 n2\nn2 B\n"}  # text files that methods read
 KEPT_CLASSES = {
     "random_halves": 31,
+    "left_out": 61,
     "handpicked": 2,
     "handpicked_file": 2,
     "handpicked_wordnet": 2,

@@ -75,15 +75,13 @@ def check_cuts(cfg: Config) -> None:
 
 def check_targets(cfg: Config) -> None:
     """Raise a ConfigError for what contradicts the target: other targets, their names, a transfer, a half of it."""
-    one_target = cfg.target is None or cfg.run.influence.store is not None
-    if cfg.others and one_target:
-        why = "no other targets without a target" if cfg.target is None else "one target for an influence store"
-        raise ConfigError("others", list(cfg.others), why)
+    if cfg.others and cfg.target is None:
+        raise ConfigError("others", list(cfg.others), "no other targets without a target")
     check_names(cfg)
     if (cfg.target is None) != (cfg.transfer is None):
         expected = "a target and a transfer recipe, or neither (target=none)"
         raise ConfigError("target", cfg.target and cfg.target.name, expected)
-    if cfg.evaluate.half != "all" and one_target:
+    if cfg.evaluate.half != "all" and (cfg.target is None or cfg.run.influence.store is not None):
         why = "without a target there are no halves" if cfg.target is None else "an influence store holds every target"
         raise ConfigError("evaluate.half", cfg.evaluate.half, f"all: {why}")
 

@@ -77,16 +77,29 @@ def read_class_scores(path: str | Path, n_classes: int) -> np.ndarray:
     mean over the t targets is taken. NaN (an influence that the models cannot tell) counts as 0, neither helpful nor
     harmful.
     """
+    return _influences(path, n_classes, "class")
+
+
+def read_example_influences(path: str | Path, labels: np.ndarray, *, higher_is_kept: bool = True) -> np.ndarray:
+    """The same of examples: one number each of the n examples with these labels (n,), in id order; float32 (n,).
+
+    higher_is_kept=False keeps the most harmful, the control of the removal of harmful ones.
+    """
+    influences = _influences(path, len(labels), "example")
+    return influences if higher_is_kept else -influences
+
+
+def _influences(path: str | Path, n: int, unit: str) -> np.ndarray:
     file = Path(path)
     if file.suffix != ".npy":
-        raise ConfigError("path", str(path), "a .npy file with one number a class")
+        raise ConfigError("path", str(path), f"a .npy file with one number a {unit}")
     scores = _read_arrays(file)
     if not isinstance(scores, np.ndarray):
         raise ConfigError("path", str(path), "one array, not several")
-    if scores.dtype.kind not in "fiu" or scores.ndim not in (1, 2) or scores.shape[-1] != n_classes:
+    if scores.dtype.kind not in "fiu" or scores.ndim not in (1, 2) or scores.shape[-1] != n:
         found = f"{str(path)!r} with {scores.dtype} of shape {scores.shape}"
-        raise ConfigError("path", Shown(found), f"numbers of shape ({n_classes},) or (targets, {n_classes})")
-    return np.nan_to_num(scores, nan=0.0).reshape(-1, n_classes).mean(axis=0, dtype=np.float64).astype(np.float32)
+        raise ConfigError("path", Shown(found), f"numbers of shape ({n},) or (targets, {n})")
+    return np.nan_to_num(scores, nan=0.0).reshape(-1, n).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _content(file: Path, id_column: str, name_column: str) -> np.ndarray | Mapping[Any, Any]:

@@ -1,5 +1,7 @@
 """From a finished job to its model in the influence store."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ from dataprune.cost import as_told
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
 from dataprune.influence.store import OutcomeStore
-from dataprune.store import Store, fingerprint
+from dataprune.store import Store, fingerprint, write_json
 
+JOB = "job.json"  # of a store: the config of one of its jobs
 SCHEMA = {"p_true": "float32", "logit_gap": "float32", "prediction": "int32"}
 
 
@@ -23,8 +26,12 @@ def check_influence(cfg: Config) -> None:
         raise ConfigError("run.influence", influence.store, "a target, run.influence.store and run.influence.models")
 
 
-def collect(cfg: Config, row: dict[str, Any]) -> None:
-    """Write what model `method.select.model` was trained on and what it said on the target's test split."""
+def collect(cfg: Config, row: dict[str, Any], *, several: bool = False) -> None:
+    """Write what model `method.select.model` was trained on and what it said on the target's test split.
+
+    several: this is one of several targets, each with a store of its own below run.influence.store, called as the
+    target; the masks lie beside these stores, once.
+    """
     check_influence(cfg)
     influence, select = cfg.run.influence, cfg.method.select
     assert cfg.target is not None
@@ -40,17 +47,28 @@ def collect(cfg: Config, row: dict[str, Any]) -> None:
     mask = np.zeros(len(units), bool)
     mask[subset[kept]] = True
     store = OutcomeStore.create(
-        influence.store,
+        Path(influence.store) / cfg.target.name if several else influence.store,
         models=influence.models,
         units=units,
         labels=target.labels,
         targets=target.classes,
         schema=SCHEMA,
         experiment=experiment_of(row, source.fingerprint, target.fingerprint),
+        shared="../masks" if several else None,
     )
+    keep_job(store.root, cfg)
     outcomes = np.load(results / "evaluate" / keys["target_result"] / "outcomes.npz")
     said = {key: outcomes[key] for key in SCHEMA}
     store.write(int(select["model"]), mask, said, as_told(row["cost"]))
+
+
+def keep_job(root: Path, cfg: Config) -> None:
+    """Write what one of the jobs was, without how it was run, so that a model can be trained again: job.json."""
+    if not (root / JOB).exists():
+        plain = {name: value for name, value in asdict(cfg).items() if name not in ("run", "baselines", "others")}
+        for data in (plain["source"], plain["target"]):
+            data["path"] = data["path"] and str(Path(data["path"]).absolute())
+        write_json(root / JOB, plain | {"store": str(Path(cfg.run.store).absolute())})
 
 
 def experiment_of(row: dict[str, Any], source: str, target: str) -> dict[str, Any]:

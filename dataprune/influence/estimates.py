@@ -44,50 +44,69 @@ def influence_error(masks: np.ndarray, outputs: np.ndarray, *, dtype: type | Non
     m, shift = len(masks), near_mean(outputs)
     inside, total = sums(bool_columns(masks), outputs, masks.shape[1], shift=shift, dtype=dtype)
     squares, total_square = sums(bool_columns(masks), outputs, masks.shape[1], shift=shift, power=2, dtype=dtype)
-    with_it = masks.sum(axis=0).astype(np.float64)
-    error = squares  # (t, c), reused row by row
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for t in range(len(error)):
-            spread_in = squares[t] - inside[t] ** 2 / with_it
-            spread_out = total_square[t] - squares[t] - (total[t] - inside[t]) ** 2 / (m - with_it)
-            variance = np.maximum(spread_in, 0) / (with_it - 1) / with_it
-            variance += np.maximum(spread_out, 0) / (m - with_it - 1) / (m - with_it)
-            error[t] = np.sqrt(variance)
-    error[:, (with_it < 2) | (m - with_it < 2)] = np.nan
-    return error
+    return _spread((inside, total), (squares, total_square), masks.sum(axis=0), m)
 
 
 def influence_columns(
-    packed: np.ndarray, outputs: np.ndarray, n: int, *, columns: int | None = None
+    packed: np.ndarray, outputs: np.ndarray, n: int, *, columns: int | None = None, first: int = 0
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """`influence` for columns by the million (example level), some at a time, from bit-packed masks.
 
     packed: uint8 (m, ceil(n / 8)), rows of np.packbits, n columns in all; outputs (m, t). Yields (start, stop,
-    influence[:, start:stop]) in order. Memory beyond the inputs: two arrays of t x `columns` float64, by default of
-    at most 128 MiB each, and blocks of models of about as much. To keep it all, write into a memory map:
-    `for start, stop, part in influence_columns(...): out[:, start:stop] = part`.
+    influence[:, start:stop]) in order, from column `first` on (one that a part begins with). Memory beyond the inputs:
+    two arrays of t x `columns` float64, by default of at most 128 MiB each, and blocks of models of about as much. To
+    keep it all on disk: `influence.columns.write`.
     """
+    outputs, few = _outputs(outputs, len(packed)), 0
+    for start, stop, unpacked, with_it in _parts(packed, n, outputs.shape[1], columns):
+        few += _few(with_it, len(packed))
+        if start >= first:
+            inside, total = sums(unpacked, outputs, stop - start)
+            yield start, stop, _difference(inside, total, with_it, len(packed))
+    _warn(few, n)
+
+
+def mean_columns(
+    packed: np.ndarray, outputs: np.ndarray, n: int, *, columns: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`mean_influence` from bit-packed masks, for columns by the million; arguments as `influence_columns`."""
+    outputs = _outputs(outputs, len(packed))
+    mean_output = outputs.mean(axis=1, dtype=np.float64, keepdims=True)
+    shift, mean, error = near_mean(mean_output), np.empty(n), np.empty(n)
+    for start, stop, unpacked, with_it in _parts(packed, n, 1, columns):
+        plain = sums(unpacked, mean_output, stop - start, shift=shift)
+        squares = sums(unpacked, mean_output, stop - start, shift=shift, power=2)
+        error[start:stop] = _spread(plain, squares, with_it, len(packed))[0]
+        mean[start:stop] = _difference(*plain, with_it, len(packed))[0]
+    return mean, error
+
+
+def part_of(targets: int, columns: int | None = None) -> int:
+    """Return how many columns a part of `influence_columns` has, of so many targets."""
+    return max(8, (columns or min(2**16, 2**24 // targets)) // 8 * 8)  # whole bytes
+
+
+Part = tuple[int, int, Callable[[slice, type], np.ndarray], np.ndarray]  # start, stop, reader of masks, models with it
+
+
+def _parts(packed: np.ndarray, n: int, targets: int, columns: int | None) -> Iterator[Part]:
+    """The columns of bit-packed masks, some at a time."""
     n = whole_number("n", n, 1)
     packed = shaped("packed", packed, "m", -(-n // 8))
     if packed.dtype != np.uint8:
         raise ConfigError("packed", Shown(f"array of {packed.dtype}"), "uint8 rows of np.packbits(mask)")
-    outputs = _outputs(outputs, len(packed))
-    step = max(8, (columns or min(2**16, 2**24 // outputs.shape[1])) // 8 * 8)  # whole bytes
-    few = 0
+    step = part_of(targets, columns)
     for start in range(0, n, step):
         stop = min(n, start + step)
         part = packed[:, start // 8 : -(-stop // 8)]
-        with_it = np.zeros(stop - start, np.int64)
-        for rows in _blocks(len(part), stop - start):
-            with_it += np.unpackbits(part[rows], axis=1, count=stop - start).sum(axis=0, dtype=np.int64)
-        few += _few(with_it, len(part))
 
         def unpacked(rows: slice, dtype: type, part: np.ndarray = part, count: int = stop - start) -> np.ndarray:
-            return np.unpackbits(part[rows], axis=1, count=count).astype(dtype)
+            return np.unpackbits(part[rows], axis=1, count=count).astype(dtype, copy=False)
 
-        inside, total = sums(unpacked, outputs, stop - start)
-        yield start, stop, _difference(inside, total, with_it, len(part))
-    _warn(few, n)
+        with_it = np.zeros(stop - start, np.int64)
+        for rows in _blocks(len(part), stop - start):
+            with_it += unpacked(rows, np.uint8).sum(axis=0, dtype=np.int64)
+        yield start, stop, unpacked, with_it
 
 
 def mean_influence(masks: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,19 +127,25 @@ def split_half(masks: np.ndarray, outputs: np.ndarray) -> float:
     Columns undefined in a half do not count; fewer than 3 others raise ConfigError. NaN if a half finds no
     difference at all.
     """
-    from scipy.stats import spearmanr  # 0.5 s
-
     masks, outputs = runs(masks, outputs)
     mean_output = outputs.mean(axis=1, dtype=np.float64, keepdims=True)
     finite_models(mean_output)  # here, because a half would count its models from 0
     if len(masks) < 4:
         raise ConfigError("masks", Shown(f"{len(masks)} models"), "4 or more, two for each half")
     even, odd = (_influence(masks[start::2], mean_output[start::2])[0] for start in (0, 1))
-    defined = ~np.isnan(even) & ~np.isnan(odd)
-    if defined.sum() < 3:
-        found = Shown(f"{int(defined.sum())} columns with models on both sides in both halves")
+    if (defined := (~np.isnan(even) & ~np.isnan(odd)).sum()) < 3:
+        found = Shown(f"{int(defined)} columns with models on both sides in both halves")
         raise ConfigError("masks", found, "3 or more, so that two orders can be compared")
-    return float(spearmanr(even[defined], odd[defined]).statistic)
+    return rank_correlation(even, odd)
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman correlation of two rankings of the same columns (c,); NaN ones are left out. NaN if fewer than 3 are
+    left, or if one of them tells nothing apart."""
+    from scipy.stats import spearmanr  # 0.5 s
+
+    defined = ~np.isnan(one) & ~np.isnan(other)
+    return float(spearmanr(one[defined], other[defined]).statistic) if defined.sum() >= 3 else float("nan")
 
 
 def class_view(influence: np.ndarray, target_labels: np.ndarray, n_target_classes: int) -> np.ndarray:
@@ -216,6 +241,23 @@ def _difference(inside: np.ndarray, total: np.ndarray, with_it: np.ndarray, m: i
         row -= whole / without
     inside[:, undefined] = np.nan
     return inside
+
+
+def _spread(
+    plain: tuple[np.ndarray, np.ndarray], squares: tuple[np.ndarray, np.ndarray], with_it: np.ndarray, m: int
+) -> np.ndarray:
+    """Standard errors (t, c) from the sums (t, c) and (t,) of outputs and of their squares; written into the latter."""
+    (inside, total), (error, total_square) = plain, squares
+    with_it = with_it.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for t in range(len(error)):
+            spread_in = error[t] - inside[t] ** 2 / with_it
+            spread_out = total_square[t] - error[t] - (total[t] - inside[t]) ** 2 / (m - with_it)
+            variance = np.maximum(spread_in, 0) / (with_it - 1) / with_it
+            variance += np.maximum(spread_out, 0) / (m - with_it - 1) / (m - with_it)
+            error[t] = np.sqrt(variance)
+    error[:, (with_it < 2) | (m - with_it < 2)] = np.nan
+    return error
 
 
 def _outputs(outputs: np.ndarray, m: int) -> np.ndarray:

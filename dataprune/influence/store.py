@@ -5,6 +5,9 @@
     models/<number>.npz   bool as bits (ceil(units / 8),): 1 = the model was trained on this unit; (targets,) for every
                           key of the schema; what the model took, and a hash of experiment.json's content
 
+    masks/<number>.npy    instead of the bits in each model's file, where several stores are about the same models and
+                          other targets: beside the stores, told apart by its SHA-256 in each model's file
+
 Any number of processes and machines write, and nobody locks: a file is complete or not there, so a kill leaves a model
 that is finished or one that is to be run again. A file that was damaged, or is of another experiment, is told by name:
 a mixed store would give wrong influences in silence.
@@ -19,6 +22,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,23 +55,25 @@ class OutcomeStore:
         targets: list[str],
         schema: Schema,
         experiment: dict[str, Any],
+        shared: str | None = None,
     ) -> "OutcomeStore":
         """Make the store, or join it if it is of the same experiment; a ConfigError names the first difference.
 
         units: names of what models are trained on (classes or examples); labels: int (t,), the targets' true classes;
         targets: names of these classes. experiment: plain values that tell experiments apart (data sets, recipes,
-        seeds).
+        seeds). shared: a folder, relative to the root, in which stores of other targets keep the same masks.
         """
         spec: dict[str, Any] = {"models": models, "units": list(units), "labels": np.asarray(labels).tolist()}
         spec = json.loads(json.dumps(spec | {"targets": list(targets), "schema": schema, "experiment": experiment}))
+        spec |= {} if shared is None else {"masks": shared}
         (Path(root) / "models").mkdir(parents=True, exist_ok=True)
         file = Path(root) / "experiment.json"
         if not file.exists():
             write_json(file, spec)
         store = cls.open(root)  # not what we wrote: another job may have been there at the same moment
         for key, value in spec.items():
-            if store.spec[key] != value:
-                there = textwrap.shorten(repr(store.spec[key]), 300)
+            if store.spec.get(key) != value:
+                there = textwrap.shorten(repr(store.spec.get(key)), 300)
                 expected = f"{there} as in {root}: the store is of another experiment, take another folder"
                 raise ConfigError(f"influence.{key}", Shown(textwrap.shorten(repr(value), 300)), expected)
         return store
@@ -115,26 +121,76 @@ class OutcomeStore:
                 raise ConfigError(key, Shown(f"array of shape {values.shape}"), f"shape ({targets},)")
         if self.file(model).exists() and not np.array_equal(self.masks(np.array([model]))[0], mask):
             raise ConfigError("mask", Shown(f"another subset for model {model}"), f"the one in {self.root}")
-        about = np.array(json.dumps({"of": self.of, "cost": cost}))
+        bits, about = np.packbits(mask), {"of": self.of, "cost": cost}
+        if "masks" in self.spec:
+            about["mask"] = self._share(model, bits)
+        else:
+            arrays["mask"] = bits
         with whole_file(self.file(model)) as file:
-            np.savez(file, about=about, mask=np.packbits(mask), **arrays)  # type: ignore[arg-type]
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
 
     def models(self) -> np.ndarray:
         """Numbers of the finished models, int64, rising."""
         files = (self.root / "models").glob("[0-9]*.npz")
         return np.array(sorted(int(file.stem) for file in files), np.int64)
 
+    def _share(self, model: int, bits: np.ndarray) -> str:
+        """Write a mask beside the stores, unless one of them has; returns the hash of its bits."""
+        path = self._shared(model)
+        path.parent.mkdir(exist_ok=True)
+        if path.exists() and not np.array_equal(np.load(path, allow_pickle=False), bits):
+            raise ConfigError("mask", Shown(f"another subset for model {model}"), f"the one in {path}")
+        if not path.exists():
+            with whole_file(path) as file:
+                np.save(file, bits)
+        return _hash(bits)
+
+    def _shared(self, model: int) -> Path:
+        return self.root / self.spec["masks"] / f"{model:06d}.npy"
+
     def masks(self, models: np.ndarray) -> np.ndarray:
         """bool (m, units): what each of these models was trained on."""
         units = len(self.spec["units"])
         masks = np.empty((len(models), units), bool)
-        self._each(models, "mask", lambda row, bits: np.copyto(masks[row], np.unpackbits(bits, count=units) == 1))
+        self._each_mask(models, lambda row, bits: np.copyto(masks[row], np.unpackbits(bits, count=units) == 1))
         return masks
 
-    def outcomes(self, key: str, models: np.ndarray, targets: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """(m, targets) in the schema's dtype: what each of these models said on these targets (ids; by default all)."""
-        width = len(self.labels[targets])
-        array = np.empty((len(models), width), self.spec["schema"][key])
+    def packed(self, models: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
+        """uint8 (m, ceil(units / 8)), rows of np.packbits; into: an array to fill, a memory map say."""
+        bits = into if into is not None else np.empty((len(models), self.row_bytes), np.uint8)
+        self._each_mask(models, lambda row, mask: np.copyto(bits[row], mask))
+        return bits
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a model's packed mask."""
+        return -(-len(self.spec["units"]) // 8)
+
+    def _each_mask(self, models: np.ndarray, use: Callable[[int, np.ndarray], Any]) -> None:
+        """Call `use` with the place and the packed mask of every model."""
+        if "masks" not in self.spec:
+            return self._each(models, "mask", use)
+
+        def look(row: int, about: np.ndarray) -> None:
+            bits = np.load(self._shared(int(models[row])), allow_pickle=False)
+            if _hash(bits) != json.loads(str(about))["mask"]:
+                raise ValueError("another mask")
+            use(row, bits)
+
+        self._each(models, "about", look)
+
+    def outcomes(
+        self,
+        key: str,
+        models: np.ndarray,
+        targets: np.ndarray | slice = slice(None),
+        into: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """(m, targets) in the schema's dtype: what each of these models said on these targets (ids; by default all);
+        into: an array to fill, a memory map say."""
+        array = into
+        if array is None:
+            array = np.empty((len(models), len(self.labels[targets])), self.spec["schema"][key])
         self._each(models, key, lambda row, values: np.copyto(array[row], values[targets]))
         return array
 
@@ -160,6 +216,10 @@ class OutcomeStore:
             if broken:
                 expected = f"files as they were written: remove these from {self.root / 'models'} and run them again"
                 raise ConfigError("store", Shown(f"models {first(np.array(broken))}, whose files are {what}"), expected)
+
+
+def _hash(bits: np.ndarray) -> str:
+    return sha256(bits.tobytes()).hexdigest()
 
 
 def _member(content: zipfile.ZipFile, name: str) -> np.ndarray:

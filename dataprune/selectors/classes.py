@@ -5,6 +5,7 @@ CVPR 2023). Class ids are int64; for an example-level experiment read "example" 
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,18 @@ def handpicked(classes: np.ndarray, n_classes: int, *, exclude: bool = False, nu
         raise ConfigError("classes", Shown(f"{len(listed)} classes with exclude={exclude}"), "a list that keeps some")
     if number not in (-1, len(kept)):
         raise ConfigError("number", number, f"-1 or {len(kept)}, the number of classes that are left")
+    return kept
+
+
+def left_out(n: int, *, ids: Sequence[int]) -> np.ndarray:
+    """All of 0 to n-1 but these: int64, ascending. n: classes or examples, as the method's level says.
+
+    Ids outside 0..n-1 and lists that leave nothing raise ConfigError.
+    """
+    gone = class_labels("ids", np.asarray(ids, np.int64).reshape(-1), n_classes=n)
+    kept = np.setdiff1d(np.arange(n), gone)
+    if len(kept) == 0 or len(gone) == 0:
+        raise ConfigError("ids", Shown(f"{len(gone)} of {n}"), "one or more, and some that stay")
     return kept
 
 

@@ -6,6 +6,7 @@ import pytest
 from dataprune.errors import ConfigError
 from dataprune.influence.__main__ import main
 from dataprune.influence.analysis import Experiment, strongest
+from dataprune.influence.datamodels import lasso_path
 from dataprune.influence.store import OutcomeStore
 from dataprune.selectors.classes import random_halves
 from dataprune.store import load
@@ -154,3 +155,31 @@ def test_a_folder_that_is_no_store_and_one_without_models_are_refused(tmp_path, 
     OutcomeStore.create(tmp_path / "s", models=9, **what, experiment={})
     assert main(["estimate", str(tmp_path / "s")]) == 1
     assert "4 finished models or more; there are 0" in capsys.readouterr().err
+
+
+def test_hand_picked_classes_have_their_rank_in_the_order(store, tmp_path, capsys):
+    (tmp_path / "picked.txt").write_text("fox\nant\n")
+    assert main(["rank", str(store), str(tmp_path / "picked.txt")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["1", "of", "6", "ant"]
+    assert lines[1].split()[:4] == ["6", "of", "6", "fox"]
+    assert "mean rank 3.5, before an unlisted one with chance 0.50" in lines[2]
+    (tmp_path / "picked.txt").write_text("ant\n")
+    main(["rank", str(store), str(tmp_path / "picked.txt")])
+    assert "with chance 1.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["lasso", "ridge"])
+def test_datamodels_are_fitted_from_the_command_line(store, how, tmp_path, capsys):
+    out = tmp_path / "datamodel"
+    words = ["datamodel", str(store), "--how", how, "-o", str(out), "--half", "all", "--steps", "9", "--span", "1e-3"]
+    assert main(words) == 0
+    coef, labels = np.load(out / "coef.npy"), np.arange(40) % 2
+    assert coef[labels == 0, 0].mean() == pytest.approx(0.3, abs=0.05)
+    assert float(capsys.readouterr().out.rpartition(": ")[2]) > 0.9, "correlation with the influences"
+    if how == "lasso":
+        experiment = Experiment.open(store, half="all")
+        held_out = np.arange(200) >= 160
+        found = lasso_path(experiment.masks, experiment.outputs, held_out, steps=9, span=1e-3)
+        np.testing.assert_array_equal(coef, found[0])
+        np.testing.assert_array_equal(np.load(out / "penalties.npy"), found[2])
