@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dataprune.checks.job import check_data, check_functions
+from dataprune.checks.data import check_data
+from dataprune.checks.job import check_functions
 from dataprune.checks.networks import check_head, check_networks
 from dataprune.checks.recipes import check_sampler
 from dataprune.config import Config, EvaluateConfig, SignalsConfig, TrainConfig

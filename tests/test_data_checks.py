@@ -160,7 +160,7 @@ def test_a_mistake_of_another_target_is_told_before_the_first_one_is_served(jobs
 
 
 def test_a_recipe_says_nothing_of_its_images_where_it_does_not_change_them():
-    from dataprune.checks.job import check_images
+    from dataprune.checks.data import check_images
 
     header = {"codec": {"_target_": "dataprune.data.images.Images"}}
     header["input"] = {"kind": "image", "channels": 1, "height": 8, "width": 8}
