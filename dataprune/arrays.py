@@ -37,7 +37,9 @@ class Array:
     load: Callable[..., Any] | None = None  # from the folders of `role` and `beside`; None = the file of its name
     beside: tuple[str, ...] = ()
     made_of: str | None = None  # the recorded quantity that it is computed from, where that is another one
-    holds: str = "real"  # kind of values: real | unit | softmax | label | flag | length | order | text
+    holds: str = (
+        "real"  # kind of values: real | unit | softmax | label | flag | length | order | text | id | neighbor | rising
+    )
 
     @property
     def shape(self) -> str:
@@ -95,11 +97,15 @@ def _residuals(folder: Path) -> np.ndarray:
 
 
 def _order(folder: Path) -> np.ndarray:
-    return np.load(folder / "export" / "subset.npz")["order"]
+    return np.load(folder / "order.npy")
 
 
 def _labels(folder: Path, split: str = "train") -> np.ndarray:
     return np.load(folder / split / "labels.npy")
+
+
+def _ids(folder: Path) -> np.ndarray:
+    return np.arange(len(_labels(folder)))
 
 
 def _names(folder: Path) -> list[str]:
@@ -185,6 +191,14 @@ ARRAYS = {
         "clusters", ("n",), "int64", "pseudo class of each source example", load=_mapped("train"), holds="label"
     ),
     "n_clusters": Array("clusters", (), "int", "how many pseudo classes there are", load=_count_clusters),
+    "ids": Array("examples", ("n",), "int64", "0 to n-1: the example of each row", load=_ids, holds="id"),
+    "listed_neighbors": Array(
+        "neighbors", ("n", 5), "int64", "neighbours from files: ids, -1 = none", load=_mapped("neighbors"),
+        holds="neighbor",
+    ),
+    "listed_distances": Array(
+        "neighbors", ("n", 5), "float32", "how far they are", load=_mapped("distances"), holds="rising"
+    ),
     "class_errors": Array(
         "heldout", ("classes",), "float64", "1 - recall of each class on the validation split",
         load=_class_errors, beside=("examples",), holds="unit",

@@ -15,7 +15,7 @@ from omegaconf import MISSING
 from dataprune.augmentation import AugmentConfig
 from dataprune.fields import choice as _choice
 from dataprune.fields import number as _number
-from dataprune.stage_configs import ClusterConfig
+from dataprune.stage_configs import ClusterConfig, NeighborsConfig
 
 
 @dataclass
@@ -180,6 +180,7 @@ class MethodConfig:
     signals: dict[str, dict[str, Any]] = field(default_factory=dict)  # its own, by name: _target_, shape, dtype, passes
     epoch: int | None = _number(None, 1)  # signals of the surrogate after this epoch, one of surrogate.snapshots
     clusters: ClusterConfig = field(default_factory=ClusterConfig)  # of a method that asks for the array `clusters`
+    neighbors: NeighborsConfig = field(default_factory=NeighborsConfig)  # of one that asks for listed_neighbors
 
 
 @dataclass

@@ -33,7 +33,15 @@ from dataprune.plan import PREFIX, Call, Plan, plan_of
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stage_calls import Stages, Stamps
-from dataprune.stage_configs import AdoptConfig, CombineConfig, DynamicsConfig, ScoreConfig, SelectConfig, StepConfig
+from dataprune.stage_configs import (
+    AdoptConfig,
+    CombineConfig,
+    DynamicsConfig,
+    NeighborsConfig,
+    ScoreConfig,
+    SelectConfig,
+    StepConfig,
+)
 from dataprune.store import Result, Store
 from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
@@ -84,6 +92,8 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
             log.info("%s", note)
         seen = {"examples": source, "target": target} | {f"others.{name}": data for name, data in others.items()}
         known |= look_at_data(stage, cfg, plan, seen)
+        if "neighbors" in plan.roles:
+            known["neighbors"] = listed(stage, method.neighbors, source)
         if plan.score:
             known["scores"] = score(stage, plan.score, method.path, known, "scores")
         if method.runs > 1:
@@ -197,6 +207,13 @@ def clustered(stage: Stages, cfg: Config, source: Data, surrogate: Result, signa
     return stage("cluster", config, f"clusters{again}", signals=signals, val_signals=val)
 
 
+def listed(stage: Stages, config: NeighborsConfig, source: Data) -> Result:
+    """The neighbours of each example that files hold."""
+    places = [path for path in (config.neighbors, config.distances, config.ids) if path is not None]
+    files = _content(places[0], *map(Path, places))
+    return stage("neighbors", config, "neighbors", files=files, examples=source.table)
+
+
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
@@ -277,7 +294,7 @@ def select(stage: Stages, cfg: Config, plan: Plan, known: dict[str, Result | Non
     inputs: dict[str, Result | str | None] = {name: known.get(name) for name in roles}
     if plan.order_ratio is not None:
         # one run of the selector serves every larger ratio: their subsets are the first of its picks
-        largest = replace(config, prune_ratio=plan.order_ratio)
+        largest = replace(config, prune_ratio=plan.order_ratio, ordered=True)
         inputs = {"examples": known["examples"], "order": stage("select", largest, "order", **inputs)}
         prefix = StepConfig({"_target_": PREFIX}, {"order": "order"}, ["budget"])
         config = replace(config, steps=[prefix], seed=0)

@@ -115,8 +115,9 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     made |= {key: _recipe(results[role]) for role, key in TRAINED.items() if role in results}
     if signals := {role: _recipe(result) for role, result in results.items() if _is_signals(role)}:
         made["signals"] = signals
-    if "clusters" in results:
-        made["clusters"] = _recipe(results["clusters"])
+    for role in ("clusters", "neighbors"):
+        if role in results:
+            made[role] = _recipe(results[role])
     if "dynamics" in results:
         made["surrogate"] = made.get("surrogate", {}) | {"dynamics": _recipe(results["dynamics"])}
     if "model" in results and results["model"].recipe["stage"] == "train":

@@ -50,6 +50,18 @@ class ClusterConfig:
 
 
 @dataclass
+class NeighborsConfig:
+    """Lists of nearest neighbours that somebody else has computed: files .npy. Stage: neighbors."""
+
+    VERSION: ClassVar[int] = 1
+    neighbors: str | None = field(default=None, metadata={"place": True})  # int (m, columns)
+    distances: str | None = field(default=None, metadata={"place": True})  # float, the same
+    ids: str | None = field(
+        default=None, metadata={"place": True}
+    )  # int (m,): the example of each row
+
+
+@dataclass
 class CombineConfig:
     """How class scores of several targets (mean, max, union) or surrogates (mean) become one. Stage: combine."""
 
@@ -72,12 +84,13 @@ class StepConfig:
 class SelectConfig:
     """Selectors with their constants, and how much they keep. Stage: select."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     steps: list[StepConfig] = field(default_factory=list)  # from the outermost wrapper to what picks in the end
     method: str = MISSING
     prune_ratio: float = MISSING
     level: str = "example"
     weighted: bool = False
+    ordered: bool = False  # the order of the picks is part of the result: larger prune ratios are cut from it
     seed: int = 0
     # a subset file of the split that history follows
     heldout: str | None = field(default=None, metadata={"place": True})

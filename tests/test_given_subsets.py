@@ -7,6 +7,7 @@ import pytest
 
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
+from dataprune.selectors.graph import knn
 from dataprune.subset import Subset
 
 ONE = ["method=subset_file", "target=none"]
@@ -70,3 +71,30 @@ def test_a_list_for_the_validation_split_is_told_by_its_key(jobs, tmp_path):
         jobs.run(*words, f"method.val_path={tmp_path / 'gone.npy'}")
     with pytest.raises(ConfigError, match=r"^method\.val_path=.*expected null"):
         jobs.run("method=full", "target=none", f"method.val_path={tmp_path / 'val.npy'}")
+
+
+def test_neighbours_from_files_and_clusters_take_the_place_of_a_graph(jobs, tmp_path):
+    """D2's precomputed and density modes, from data to a row; other files are another subset."""
+    n = 62 * 6
+    rng = np.random.default_rng(0)
+    for name, features in (("a", rng.normal(size=(n, 3))), ("b", rng.normal(size=(n, 3)))):
+        distances, neighbors = knn(features.astype(np.float32), 6)
+        np.save(tmp_path / f"{name}_ids.npy", neighbors)
+        np.save(tmp_path / f"{name}_far.npy", distances)
+    keys = []
+    for name in "ab":
+        files = [f"method.neighbors.neighbors={tmp_path / name}_ids.npy"]
+        files += [f"method.neighbors.distances={tmp_path / name}_far.npy"]
+        (row,) = jobs.run("method=d2_precomputed", "prune_ratio=0.8", *files)
+        assert row["kept"] == round(0.2 * n)
+        assert row["cost"]["unknown"] == ["neighbors"]
+        keys.append(row["keys"]["subset"])
+    assert keys[0] != keys[1]
+    (row,) = jobs.run("method=d2_density", "prune_ratio=0.5", "method.clusters.number=7")
+    assert row["kept"] == n // 2
+
+
+def test_neighbours_that_are_not_there_are_told_before_anything_is_trained(jobs):
+    with pytest.raises(ConfigError, match=r"^method\.neighbors\.neighbors=None: expected a \.npy file"):
+        jobs.run("method=d2_precomputed")
+    assert not jobs.store.exists()

@@ -241,6 +241,14 @@ def test_momentum_can_follow_the_schedule(jobs):
     assert row["metrics"]["source_top1"] >= 0
 
 
+def test_two_orders_of_the_same_examples_are_two_results(jobs):
+    """All examples in pick order are one set, whatever the order: what is cut from an order must not go by the set."""
+    words = ["method=k_center", "method.nested_from=0", "prune_ratio=0.5"]
+    (one,), (other,) = (jobs.run(*words, f"surrogate.seed={seed}") for seed in (0, 1))
+    assert one["keys"]["order"] != other["keys"]["order"]
+    assert one["keys"]["subset"] != other["keys"]["subset"]
+
+
 def test_nested_picks_are_made_once_for_all_ratios(jobs):
     words = ["method=d2_graph", "method.cut=null", "surrogate.epochs=3"]
     subsets = {}

@@ -18,7 +18,7 @@ from dataprune.dataset import FACTS
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import look
 from dataprune.plan import PER_CLASS, SCORES, Call, Plan, plan_of
-from dataprune.stage_configs import ClusterConfig
+from dataprune.stage_configs import ClusterConfig, NeighborsConfig
 
 
 def check_functions(cfg: Config) -> None:
@@ -137,6 +137,7 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
         rehearse(call, level=method.level, epochs=epochs, prune_ratio=cfg.prune_ratio)
     check_path(plan, key)
     check_clusters(plan, key)
+    check_neighbors(plan, key)
     for call in plan.chain:
         check_selector(call, method)
 
@@ -233,6 +234,21 @@ def check_path(plan: Plan, key: str) -> None:
         raise ConfigError(f"{key}.val_path", method.val_path, expected)
     if method.path is not None and not reads:
         raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
+
+
+def check_neighbors(plan: Plan, key: str) -> None:
+    """Raise a ConfigError for lists of neighbours that nobody asks for, and for files that are not there."""
+    given = plan.method.neighbors
+    if "neighbors" not in plan.roles:
+        if given != NeighborsConfig():
+            raise ConfigError(f"{key}.neighbors", Shown("..."), f"nothing: {plan.method.name} asks for no such lists")
+        return
+    for name in ("neighbors", "distances", "ids"):
+        path = getattr(given, name)
+        if (path is None and name != "ids") or (path is not None and not Path(path).is_file()):
+            raise ConfigError(f"{key}.neighbors.{name}", path, f"a .npy file (looked in {Path.cwd()})")
+    assert given.neighbors is not None
+    told_of(given.neighbors, f"{key}.neighbors.neighbors")
 
 
 def check_clusters(plan: Plan, key: str) -> None:

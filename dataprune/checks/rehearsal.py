@@ -95,6 +95,12 @@ def _values(holds: str, shape: tuple[int, ...], classes: int, rng: np.random.Gen
         return np.arange(shape[0]) % classes
     if holds == "order":
         return rng.permutation(shape[0])
+    if holds == "id":
+        return np.arange(shape[0])
+    if holds == "neighbor":
+        return (np.arange(shape[0])[:, None] + 1 + np.arange(shape[1])) % shape[0]
+    if holds == "rising":
+        return np.sort(rng.random(shape), axis=1)
     if holds == "flag":
         return rng.random(shape) > 0.5
     return rng.random(shape) if holds in ("unit", "length") else rng.normal(size=shape)

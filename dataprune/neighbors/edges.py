@@ -17,6 +17,13 @@ _WRONG = (
 )
 
 
+def positions(neighbors: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Return lists of ids (n, columns) as positions in `ids` int (n,), int64 (n, columns); -1 = an id not there."""
+    order = np.argsort(ids, kind="stable")
+    places = np.minimum(np.searchsorted(ids, neighbors, sorter=order), len(ids) - 1)
+    return np.where(ids[order[places]] == neighbors, order[places], -1)
+
+
 def checked_lists(
     distances: np.ndarray, neighbors: np.ndarray, n: int, k: int | None, *, key: str = "distances"
 ) -> tuple[np.ndarray, np.ndarray]:

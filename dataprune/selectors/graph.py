@@ -32,6 +32,7 @@ def message_passing(
     k: int | None = None,
     distances: np.ndarray | None = None,
     neighbors: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
     gamma: float,
     graph: str = "union",
     combine: str = "sum",
@@ -49,6 +50,8 @@ def message_passing(
         as they are: their scale decides how far messages reach.
     distances, neighbors (n, columns): or it is given, Euclidean, not squared, without the example itself, from
         near to far, -1 = no neighbour. With k only the first k columns count.
+    ids: int (n,), different: what `neighbors` calls each example, where these are not all that it lists (a cut came
+        before): those that are not here are no neighbours. None: neighbours are positions, 0 to n - 1.
     graph: "union": i and j are neighbours if one lists the other, and a neighbour sends at least 1e-7 (D2 on
         features). "directed": each example hears and lowers those in its own list (D2 on precomputed files).
     combine: "sum": s_i + messages, or "product": s_i * messages. A message is exp(-forward_gamma * d_ij) s_j.
@@ -64,6 +67,8 @@ def message_passing(
     difficulty = _difficulty(scores)
     budget = check_budget(budget, len(difficulty))
     rules = _Rules(gamma, graph, combine, suppress, clamp_negative, forward_gamma)
+    if ids is not None and neighbors is not None:
+        neighbors = edges.positions(neighbors, ids)
     distances, neighbors = _lists(len(difficulty), features, k, distances, neighbors)
     rules.warn_if_faint(_median(distances, neighbors))
     return _select(difficulty, budget, distances, neighbors, rules)

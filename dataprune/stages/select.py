@@ -3,7 +3,7 @@
 Inputs: `examples` (index); `scores` (score) if the method has them, `cut` (score) for each selector that ranks by a
 score of its own; those that hold the arrays which the selectors' parameters name. Files: ids.npy int64 sorted;
 weights.npy float32, one an id, if the method is weighted; classes.npy int64 sorted if whole classes are kept;
-export/subset.npz for other programs.
+order.npy int64, the ids as they were picked, if smaller subsets are cut from it; export/subset.npz for other programs.
 
 With a subset file of the split that history follows: <split>.npy, the ids that it keeps of it.
 
@@ -50,6 +50,8 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, machine: RunC
     picks = select(config, n, arrays, scores)
     subset = subset_of(config, picks, examples.labels, examples.fingerprint)
     np.save(work / "ids.npy", subset.ids)
+    if config.ordered:
+        np.save(work / "order.npy", subset.order)
     if subset.classes is not None:
         np.save(work / "classes.npy", np.sort(subset.classes))
     if subset.weights is not None:
