@@ -56,9 +56,7 @@ class NeighborsConfig:
     VERSION: ClassVar[int] = 1
     neighbors: str | None = field(default=None, metadata={"place": True})  # int (m, columns)
     distances: str | None = field(default=None, metadata={"place": True})  # float, the same
-    ids: str | None = field(
-        default=None, metadata={"place": True}
-    )  # int (m,): the example of each row
+    ids: str | None = field(default=None, metadata={"place": True})  # int (m,): the example of each row
 
 
 @dataclass

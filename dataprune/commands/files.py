@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 
 from dataprune.errors import ConfigError, Shown, finite
+from dataprune.formats.neighbor_lists import by_example
 
 BLOCK = 1 << 24  # bytes hashed at a time
 
@@ -33,6 +34,11 @@ def read_arrays(args: argparse.Namespace) -> Arrays:
         if not equals or name in arrays:
             raise ConfigError("--array", text, "parameter=file.npy, every parameter once: --array p_mean=p_mean.npy")
         arrays[name] = read_array(path)
+    if arrays.keys() >= {"neighbors", "distances"}:
+        n = len(next((arrays[name] for name in ("scores", "labels") if name in arrays), arrays["neighbors"]))
+        words = {name: arrays[name] for name in ("neighbors", "distances", "ids") if name in arrays}
+        arrays["distances"], arrays["neighbors"] = by_example(n=n, **words)
+        arrays["ids"] = np.arange(n)
     return arrays
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataprune.errors import ConfigError, Shown, class_labels, finite, shaped
+from dataprune.errors import ConfigError, Shown, class_labels, finite, one_of, shaped
 from dataprune.neighbors import edges
 from dataprune.neighbors.cells import approximate_knn
 from dataprune.neighbors.exact import knn
@@ -21,6 +21,7 @@ from dataprune.selectors.strata import allocate
 
 __all__ = ["approximate_knn", "datacomp", "knn", "message_passing", "message_passing_per_class"]
 
+MANY = 50_000  # examples from which on a GPU is asked for
 SAMPLED = 1_000_000  # edges that the median is taken over
 
 
@@ -33,6 +34,7 @@ def message_passing(
     distances: np.ndarray | None = None,
     neighbors: np.ndarray | None = None,
     ids: np.ndarray | None = None,
+    search: str = "exact",
     gamma: float,
     graph: str = "union",
     combine: str = "sum",
@@ -46,8 +48,9 @@ def message_passing(
         negative, all are shifted by the smallest, difficulty = scores - min(scores). For a negated area under
         the margin that is max(AUM) - AUM, the easiest example at 0. Scores without a negative are used as they are.
     budget: 1 to n.
-    features (n, d) and k: the graph is built here, exactly (`knn`); k above n - 1 is clipped. Features are used
-        as they are: their scale decides how far messages reach.
+    features (n, d) and k: the graph is built here; k above n - 1 is clipped. Features are used as they are: their scale
+        decides how far messages reach. search: "exact" (`knn`, on a GPU where there is one and many examples), or
+        "approximate" (`approximate_knn`, the same for the same features), whose measured recall is warned of.
     distances, neighbors (n, columns): or it is given, Euclidean, not squared, without the example itself, from
         near to far, -1 = no neighbour. With k only the first k columns count.
     ids: int (n,), different: what `neighbors` calls each example, where these are not all that it lists (a cut came
@@ -69,7 +72,7 @@ def message_passing(
     rules = _Rules(gamma, graph, combine, suppress, clamp_negative, forward_gamma)
     if ids is not None and neighbors is not None:
         neighbors = edges.positions(neighbors, ids)
-    distances, neighbors = _lists(len(difficulty), features, k, distances, neighbors)
+    distances, neighbors = _lists(len(difficulty), features, k, distances, neighbors, search)
     rules.warn_if_faint(_median(distances, neighbors))
     return _select(difficulty, budget, distances, neighbors, rules)
 
@@ -160,15 +163,31 @@ def _lists(
     k: int | None,
     distances: np.ndarray | None,
     neighbors: np.ndarray | None,
+    search: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The neighbour lists, built from features or given."""
+    one_of("search", search, "exact", "approximate")
     if features is not None and k is not None and distances is None and neighbors is None:
-        return knn(shaped("features", features, n, "d"), k)
+        features = shaped("features", features, n, "d")
+        if search == "exact":
+            return knn(features, k, device=_device(n))
+        distances, neighbors, recall = approximate_knn(features, k, rng=np.random.default_rng(0))
+        warnings.warn(f"approximate neighbours: {recall:.1%} of the true ones, measured on 500 rows", stacklevel=3)
+        return distances, neighbors
     if features is None and distances is not None and neighbors is not None:
         return edges.checked_lists(distances, neighbors, n, k)
     arguments = {"features": features, "k": k, "distances": distances, "neighbors": neighbors}
     names = [name for name, value in arguments.items() if value is not None]
     raise ConfigError("graph from", Shown(", ".join(names) or "nothing"), "features and k, or distances and neighbors")
+
+
+def _device(n: int) -> str:
+    """Where many neighbours are searched: exact, so the same wherever."""
+    if n < MANY:
+        return "cpu"
+    import torch  # seconds of imports that few examples are not worth
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _difficulty(scores: np.ndarray) -> np.ndarray:

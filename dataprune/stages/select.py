@@ -51,6 +51,7 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, machine: RunC
     subset = subset_of(config, picks, examples.labels, examples.fingerprint)
     np.save(work / "ids.npy", subset.ids)
     if config.ordered:
+        assert subset.order is not None
         np.save(work / "order.npy", subset.order)
     if subset.classes is not None:
         np.save(work / "classes.npy", np.sort(subset.classes))

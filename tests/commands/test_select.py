@@ -13,7 +13,7 @@ from dataprune.data.examples import Examples
 from dataprune.formats.datacomp import read_uids
 from dataprune.select import main
 from dataprune.selectors.coverage import k_center
-from dataprune.selectors.graph import message_passing, message_passing_per_class
+from dataprune.selectors.graph import knn, message_passing, message_passing_per_class
 from dataprune.selectors.ranked import drop_hardest, per_class, top
 from dataprune.selectors.strata import stratified
 from dataprune.streams import stream
@@ -68,6 +68,27 @@ def test_labels_constants_and_a_cut_reach_the_selector(arrays):
     parts = (arrays[name][pool] for name in ("scores", "features", "labels"))
     picks = message_passing_per_class(*parts, 24, k=3, gamma=0.5)
     assert subset.ids.tolist() == pool[picks].tolist()
+
+
+def test_neighbours_of_a_file_take_the_place_of_features(arrays):
+    """As faiss writes them, the row itself first; with a cut, and of rows in another order."""
+    distances, neighbors = knn(arrays["features"], 6)
+    itself = np.hstack([np.arange(N)[:, None], neighbors])
+    np.save("neighbors.npy", itself)
+    np.save("distances.npy", np.hstack([np.zeros((N, 1), np.float32), distances]))
+    words = ["scores.npy", "--method", "d2_precomputed", "--prune-ratio", 0.7, "--cut", 0.25]
+    words += ["--array", "neighbors=neighbors.npy", "--array", "distances=distances.npy"]
+    subset = select(*words)
+    left = drop_hardest(arrays["scores"], 0.25)
+    given = {"distances": distances[left], "neighbors": neighbors[left], "ids": left}
+    picks = message_passing(arrays["scores"][left], 36, **given, k=5, gamma=0.1, graph="directed")
+    assert subset.ids.tolist() == np.sort(left[picks]).tolist()
+    rows = np.random.default_rng(1).permutation(N)
+    place = np.argsort(rows)
+    np.save("neighbors.npy", place[itself[rows]])
+    np.save("distances.npy", np.load("distances.npy")[rows])
+    np.save("rows.npy", rows)
+    assert select(*words, "--array", "ids=rows.npy").ids.tolist() == subset.ids.tolist()
 
 
 def test_ccs_cuts_by_its_own_score_unless_told_otherwise(arrays, capsys):

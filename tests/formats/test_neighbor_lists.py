@@ -79,7 +79,7 @@ def test_neighbours_that_a_cut_has_taken_are_none():
     [
         ({"neighbors": np.zeros((3, 2))}, r"^neighbors=.*float64.*expected integers"),
         ({"distances": np.zeros((3, 1))}, r"^distances=.*\(3, 1\).*expected \(3, 2\)"),
-        ({"neighbors": np.array([[1, 9], [0, 2], [0, 1]])}, r"^neighbors=.*rows 0.*expected places of 0 to 2"),
+        ({"neighbors": np.array([[1, 9], [0, 2], [0, 1]])}, r"^neighbors=.*rows 0: expected places of 0 to 2"),
         ({"neighbors": np.array([[1, 2], [1, 2], [0, 1]])}, r"^neighbors=.*rows 1 list themselves"),
         ({"ids": np.array([0, 0, 1])}, r"^ids=.*expected 3 different numbers of 0 to 2"),
     ],

@@ -15,7 +15,7 @@ import pytest
 
 from dataprune.errors import ConfigError
 from dataprune.neighbors import edges
-from dataprune.selectors.graph import knn, message_passing, message_passing_per_class
+from dataprune.selectors.graph import approximate_knn, knn, message_passing, message_passing_per_class
 from dataprune.selectors.strata import allocate
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -313,3 +313,15 @@ def test_lists_that_are_cut_to_k_must_be_sorted():
 def test_class_mode_checks_its_labels(labels, message):
     with pytest.raises(ConfigError, match=message):
         message_passing_per_class(np.ones(4), np.ones((4, 2)), labels, 2, k=1, gamma=1.0)
+
+
+def test_neighbours_may_be_searched_approximately_and_the_recall_is_told():
+    rng = np.random.default_rng(0)
+    features, scores = rng.normal(size=(3000, 4)).astype(np.float32), rng.random(3000).astype(np.float32)
+    with pytest.warns(UserWarning, match=r"approximate neighbours: \d+\.\d% of the true ones"):
+        picks = message_passing(scores, 50, features=features, k=5, gamma=0.1, search="approximate")
+    distances, neighbors, _ = approximate_knn(features, 5, rng=np.random.default_rng(0))
+    given = message_passing(scores, 50, distances=distances, neighbors=neighbors, gamma=0.1)
+    assert picks.tolist() == given.tolist()
+    with pytest.raises(ConfigError, match=r"^search='nearly': expected exact"):
+        message_passing(scores, 50, features=features, k=5, gamma=0.1, search="nearly")
