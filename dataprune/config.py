@@ -191,6 +191,10 @@ class EvaluateConfig:
     split: str = _choice("test", "test", "validation", "train")
     half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
     batch_size: int = _number(512, 1)
+    # ImageNet's: ReaL's label sets; which outputs of a 21K model are the 1,000 classes; the set that they are about
+    real: str | None = field(default=None, metadata={"place": True})
+    classes_file: str | None = field(default=None, metadata={"place": True})
+    about: str = _choice("source", "source", "target")
 
 
 @dataclass

@@ -99,13 +99,21 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         part = subset if method.level == "class" or method.val_path is not None else None  # it is measured on
         whole = replace(cfg.evaluate, half="all")  # `half` is of the target
-        seen_so = source.inputs(cfg.pretrain.loader)
-        stage("evaluate", whole, "source_result", model=model, subset=part, **seen_so)
+        evaluate(stage, whole, "source", model=model, subset=part, **source.inputs(cfg.pretrain.loader))
 
     if target is not None:
         adapted = train(stage, transfer := transferring(cfg), "adapted", target, init=model)
-        stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.loader))
+        evaluate(stage, cfg.evaluate, "target", model=adapted, **target.inputs(transfer.loader))
     return row_of(cfg, stage.results, stage.built)
+
+
+def evaluate(stage: Stages, config: EvaluateConfig, side: str, **inputs: Result | None) -> None:
+    """Measure a model on the source or the target; with the labels and the columns of others that are about it."""
+    real, columns = (config.real, config.classes_file) if config.about == side else (None, None)
+    paths = {"real": real, "classes_file": columns}
+    files = {name: digest([Path(path)]) for name, path in paths.items() if path is not None}
+    own = replace(config, about="source", real=real, classes_file=columns)
+    stage("evaluate", own, f"{side}_result", **files, **inputs)
 
 
 def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Data]]:

@@ -125,9 +125,16 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
         made["source"]["names"] = results["source"].digest[:16]
     made["method"] = _method(cfg, plan, results)
     made["evaluate"] = _plain(cfg.evaluate)
+    made["evaluate"] |= _files_of_evaluation(results)
     for part in (made["evaluate"], *made.get("signals", {}).values()):
         part.pop("batch_size", None)  # how many at a time, not what comes out
     return made
+
+
+def _files_of_evaluation(results: dict[str, Result]) -> dict[str, str]:
+    """Hashes of the foreign files that the evaluations have read, by config key."""
+    read = [results[role].recipe["inputs"] for role in ("source_result", "target_result") if role in results]
+    return {name: inputs[name] for inputs in read for name in ("real", "classes_file") if name in inputs}
 
 
 def _data_sets(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:

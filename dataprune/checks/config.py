@@ -89,8 +89,19 @@ def check_unused(cfg: Config) -> None:
     """Raise a ConfigError for a value that the job would ignore: nobody must believe that it did something."""
     if cfg.method.combine != "mean" and not cfg.others:
         raise ConfigError("method.combine", cfg.method.combine, "mean: without `others` there is one target")
+    check_evaluation(cfg)
     if cfg.run.influence.store is None and cfg.run.influence.models is not None:
         raise ConfigError("run.influence.models", cfg.run.influence.models, "null, or a run.influence.store for them")
+
+
+def check_evaluation(cfg: Config) -> None:
+    """Raise a ConfigError for foreign labels or columns that are not there, or are about a target that is not there."""
+    evaluate = cfg.evaluate
+    for name, path in (("real", evaluate.real), ("classes_file", evaluate.classes_file)):
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"evaluate.{name}", path, f"an existing file (looked in {Path.cwd()})")
+    if evaluate.about == "target" and cfg.target is None:
+        raise ConfigError("evaluate.about", "target", "source: without a target there is no other")
 
 
 def check_ranges(config: Any, key: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dataprune.arrays import ARRAYS, computed, entry
 from dataprune.callables import check_target
+from dataprune.checks.evaluation import check_evaluated
 from dataprune.checks.recipes import check_recipe, check_sampler_spec
 from dataprune.checks.rehearsal import rehearse
 from dataprune.config import Config, MethodConfig, TrainConfig
@@ -246,6 +247,7 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
         key = drops[0] if drops[0].endswith("quota") else f"{drops[0]}.quota"
         raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
+    check_evaluated(cfg, source, targets)
     counts = cfg.method.trains_on == "dynamic" or plan.has_budget
     if cfg.method.level == "example" and counts:
         check_budget_of_classes(cfg.prune_ratio, source.facts["train"], source.facts["classes"])
