@@ -13,6 +13,13 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING, OmegaConf
 
+from dataprune.stage_configs import AdoptConfig as AdoptConfig
+from dataprune.stage_configs import CombineConfig as CombineConfig
+from dataprune.stage_configs import DynamicsConfig as DynamicsConfig
+from dataprune.stage_configs import ScoreConfig as ScoreConfig
+from dataprune.stage_configs import SelectConfig as SelectConfig
+from dataprune.stage_configs import StepConfig as StepConfig
+
 
 def _number(default: Any, low: float, high: float = float("inf"), *, unit: str = "") -> Any:
     """A field whose value must lie in [low, high]."""
@@ -133,6 +140,8 @@ class TrainConfig:
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
     head: str = _choice("fresh", "fresh", "reuse")  # of a model that comes in
+    # of a head that is reused: the file of the outputs that are kept, in their order (mapping_dict.txt)
+    head_columns: str | None = field(default=None, metadata={"place": True})
     label_smoothing: float = _number(0.0, 0, 1)
     clip_norm: float | None = _number(None, 0)
     decay_bias_and_norm: bool = True  # False = weight decay skips one-dimensional parameters

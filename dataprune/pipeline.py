@@ -16,7 +16,17 @@ import numpy as np
 from dataprune.checks.job import check_data, check_functions
 from dataprune.checks.networks import check_networks
 from dataprune.checks.recipes import check_sampler
-from dataprune.config import Config, EvaluateConfig, TrainConfig
+from dataprune.config import (
+    AdoptConfig,
+    CombineConfig,
+    Config,
+    DynamicsConfig,
+    EvaluateConfig,
+    ScoreConfig,
+    SelectConfig,
+    StepConfig,
+    TrainConfig,
+)
 from dataprune.cost import cost_file
 from dataprune.data.examples import Examples
 from dataprune.dataset import Data
@@ -30,7 +40,6 @@ from dataprune.plan import PREFIX, Call, Plan, plan_of
 from dataprune.rows import row_name, row_of
 from dataprune.selectors.budget import budget
 from dataprune.stage_calls import Stages, Stamps
-from dataprune.stage_configs import AdoptConfig, CombineConfig, DynamicsConfig, ScoreConfig, SelectConfig, StepConfig
 from dataprune.store import Result, Store
 from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
@@ -174,7 +183,9 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
         weights = weights_of(config.model)
-        return stage("train", config, role, weights=weights, **data.inputs(config.loader), **inputs)
+        columns = None if config.head_columns is None else digest([Path(config.head_columns)])
+        foreign = {"weights": weights, "columns": columns}
+        return stage("train", config, role, **foreign, **data.inputs(config.loader), **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
     files = _content(config.checkpoint, Path(config.checkpoint))
@@ -312,5 +323,5 @@ def transferring(cfg: Config) -> TrainConfig:
     """The recipe of the target model; without a source model a fresh network learns all its weights."""
     assert cfg.transfer is not None
     if cfg.method.trains_on == "nothing":
-        return replace(cfg.transfer, model=cfg.pretrain.model, trainable="all", head="fresh")
+        return replace(cfg.transfer, model=cfg.pretrain.model, trainable="all", head="fresh", head_columns=None)
     return cfg.transfer

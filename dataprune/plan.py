@@ -10,10 +10,9 @@ from typing import Any
 
 from dataprune.arrays import ARRAYS, GIVEN, OWN_SIGNAL, Array, computed, entry, own_signal, table
 from dataprune.callables import check_exists, check_target
-from dataprune.config import Config, MethodConfig, SignalsConfig
+from dataprune.config import Config, MethodConfig, SignalsConfig, StepConfig
 from dataprune.errors import ConfigError
 from dataprune.ratios import around, fraction_at
-from dataprune.stage_configs import StepConfig
 
 CUT = "dataprune.selectors.ranked.without_hardest"
 PER_CLASS = "dataprune.selectors.ranked.per_class"

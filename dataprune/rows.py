@@ -172,7 +172,7 @@ def _origin(result: Result) -> dict[str, Any]:
     """The version and code of the stage that made a result, and the hash of files from outside the store."""
     recipe = result.recipe
     code = {"code": recipe["code"]} if recipe["code"] else {}
-    files = {"files": recipe["inputs"]["files"]} if "files" in recipe["inputs"] else {}
+    files = {name: recipe["inputs"][name] for name in ("files", "columns") if name in recipe["inputs"]}
     return {"VERSION": recipe["version"]} | code | files
 
 

@@ -17,9 +17,8 @@ import numpy as np
 
 from dataprune.arrays import Axes
 from dataprune.checks.rehearsal import OURS, made_up_arrays
-from dataprune.config import from_plain
+from dataprune.config import SelectConfig, from_plain
 from dataprune.data.codecs import codec_of
-from dataprune.stage_configs import SelectConfig
 from dataprune.stages.select import select
 
 LIMIT_S = 1.5  # of timing one network; the step that is running is ended

@@ -14,19 +14,21 @@ import dataprune.__main__ as entry
 import dataprune.config
 from dataprune.checks.config import typed
 from dataprune.config import (
+    AdoptConfig,
     AugmentConfig,
     DataConfig,
     LimitConfig,
     MethodConfig,
     RunConfig,
+    SelectConfig,
     SignalsConfig,
+    StepConfig,
     TrainConfig,
     from_plain,
     identity,
 )
 from dataprune.errors import ConfigError
 from dataprune.launch import recipe_of
-from dataprune.stage_configs import AdoptConfig, SelectConfig, StepConfig
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 

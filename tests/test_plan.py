@@ -5,12 +5,11 @@ import pytest
 
 import dataprune.__main__ as entry
 from dataprune.arrays import ARRAYS, RECORDED, SIGNALS, table
-from dataprune.config import MethodConfig
+from dataprune.config import MethodConfig, SelectConfig
 from dataprune.errors import ConfigError
 from dataprune.plan import compiled
 from dataprune.selectors.ranked import drop_hardest, per_class, quotas, top
 from dataprune.selectors.submodular import craig
-from dataprune.stage_configs import SelectConfig
 from dataprune.stages.select import select
 from dataprune.training.recorder import ROWS
 

@@ -12,6 +12,7 @@ from scipy.stats import hypergeom
 
 import dataprune.__main__ as entry
 from dataprune.checks.config import typed
+from dataprune.config import SelectConfig, StepConfig
 from dataprune.data.augment import Draws
 from dataprune.data.examples import half_of
 from dataprune.data.order import Order
@@ -19,7 +20,6 @@ from dataprune.dynamic import RS2
 from dataprune.models.networks import build
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import random_halves
-from dataprune.stage_configs import SelectConfig, StepConfig
 from dataprune.stages.select import select
 from dataprune.streams import number, sequence, stream
 from tests.conftest import ROOT

@@ -136,6 +136,8 @@ def _check_value(name: str, value: Any, admitted: Any) -> None:
 
 def check_train(train: TrainConfig, key: str) -> None:
     """Raise a ConfigError where two values of a training contradict each other."""
+    if train.head_columns is not None and not Path(train.head_columns).is_file():
+        raise ConfigError(f"{key}.head_columns", train.head_columns, f"an existing file (looked in {Path.cwd()})")
     if train.dynamics is not None:
         check_dynamics(train.dynamics, key)
     if train.checkpoint is not None:

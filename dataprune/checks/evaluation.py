@@ -1,4 +1,4 @@
-"""Labels and columns of others that an evaluation reads: looked at before a training whose figures would lack them."""
+"""Outputs and labels of others: what a reused head and an evaluation make of them, told before anything is trained."""
 
 from collections.abc import Mapping
 
@@ -15,16 +15,27 @@ def check_evaluated(cfg: Config, source: Data, targets: Mapping[str, Data | None
     config, about_source = cfg.evaluate, cfg.evaluate.about == "source"
     if config.real is None and config.classes_file is None:
         return
-    reuses = cfg.transfer is not None and cfg.transfer.head == "reuse"
     for data in [source] if about_source else targets.values():
         if data is None:
             continue
+        fresh = not about_source and cfg.transfer is not None and cfg.transfer.head == "fresh"
         try:
             if config.classes_file is not None:
-                read_mapping(config.classes_file, (source if about_source or reuses else data).facts["classes"])
+                read_mapping(config.classes_file, data.facts["classes"] if fresh else outputs_of(cfg, source, data))
             if config.real is not None:
                 sets = read_real(config.real)
                 for name in Examples(data.table.path, config.split).names:
                     number_of(name, len(sets))
         except ConfigError as error:
             raise error.under("evaluate") from None
+
+
+def outputs_of(cfg: Config, source: Data, measured: Data) -> int:
+    """Return how many outputs a model of the source has on a data set: of a head that a transfer reuses, those kept."""
+    outputs, transfer = source.facts["classes"], cfg.transfer
+    if measured is source or transfer is None or transfer.head_columns is None:
+        return outputs
+    try:
+        return len(read_mapping(transfer.head_columns, outputs))
+    except ConfigError as error:
+        raise ConfigError("transfer.head_columns", error.value, error.expected) from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from dataprune.arrays import ARRAYS, computed, entry
 from dataprune.callables import check_target
-from dataprune.checks.evaluation import check_evaluated
+from dataprune.checks.evaluation import check_evaluated, outputs_of
 from dataprune.checks.recipes import check_recipe, check_sampler_spec
 from dataprune.checks.rehearsal import rehearse
 from dataprune.config import Config, MethodConfig, TrainConfig
@@ -304,8 +304,10 @@ def check_reused_head(cfg: Config, source: Data, targets: dict[str, Data | None]
     # a scratch model has a head of its own
     reuses = cfg.transfer is not None and cfg.transfer.head == "reuse" and cfg.method.trains_on != "nothing"
     for key, target in targets.items() if reuses else ():
-        if target is not None and target.facts["classes"] > source.facts["classes"]:
-            outputs, wanted = source.facts["classes"], target.facts["classes"]
+        if target is None:
+            continue
+        outputs, wanted = outputs_of(cfg, source, target), target.facts["classes"]
+        if wanted > outputs:
             raise ConfigError("transfer.head", "reuse", f"fresh: {outputs} outputs for the {wanted} classes of {key}")
 
 

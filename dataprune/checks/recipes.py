@@ -52,6 +52,9 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError("transfer.model", recipe.model, "null: the network is that of pretrain.model")
     if role != "transfer" and recipe.head == "reuse":
         raise ConfigError(f"{role}.head", "reuse", "fresh: only a model that comes in has a head to reuse (transfer)")
+    if recipe.head_columns is not None and recipe.head != "reuse":
+        expected = f"null, or {role}.head=reuse: a fresh head has no columns to keep"
+        raise ConfigError(f"{role}.head_columns", recipe.head_columns, expected)
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
     if recipe.trainable == "head":

@@ -19,13 +19,12 @@ from dataprune.callables import parameters
 from dataprune.checks.config import check_ranges
 from dataprune.commands.conf import options, read
 from dataprune.commands.files import Arrays, fingerprint, read_arrays
-from dataprune.config import MethodConfig
+from dataprune.config import MethodConfig, SelectConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, class_labels, shaped
 from dataprune.plan import CUT, FILLED, PER_CLASS, SCORES, Call, Plan, compiled
 from dataprune.ratios import as_typed, fraction_at
 from dataprune.selectors.budget import budget
-from dataprune.stage_configs import SelectConfig
 from dataprune.stages.select import select, subset_of
 
 EXAMPLES = """

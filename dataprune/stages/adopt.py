@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 
-from dataprune.config import RunConfig
+from dataprune.config import AdoptConfig, RunConfig
 from dataprune.cost import told_of
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, first_line
 from dataprune.models.networks import Network, build, describe
-from dataprune.stage_configs import AdoptConfig
 
 CONFIG = AdoptConfig
 PREFIXES = ("module.", "model.", "network.")  # of DataParallel, of Lightning modules, of ours

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from dataprune.arrays import mean_probability
-from dataprune.config import RunConfig
+from dataprune.config import CombineConfig, RunConfig
 from dataprune.scores.classes import combine
 from dataprune.scores.gradients import aggregate
-from dataprune.stage_configs import CombineConfig
 
 CONFIG = CombineConfig
 

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataprune.config import RunConfig
+from dataprune.config import DynamicsConfig, RunConfig
 from dataprune.cost import told_of
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown, first
 from dataprune.formats.dynamics import Epoch, Found, check_recorder, epochs, in_unit, look, placed
 from dataprune.progress import track
-from dataprune.stage_configs import DynamicsConfig
 from dataprune.store import create_array, write_json
 from dataprune.training.recorder import ROWS, quantities
 

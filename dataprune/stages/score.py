@@ -11,11 +11,10 @@ import numpy as np
 from hydra.utils import get_method
 
 from dataprune.arrays import load
-from dataprune.config import RunConfig
+from dataprune.config import RunConfig, ScoreConfig
 from dataprune.cost import told_of
 from dataprune.errors import ConfigError, Shown, finite
 from dataprune.plan import FROM_FILE
-from dataprune.stage_configs import ScoreConfig
 
 CONFIG = ScoreConfig
 

@@ -19,7 +19,7 @@ import numpy as np
 from hydra.utils import get_method
 
 from dataprune.arrays import ARRAYS, load
-from dataprune.config import RunConfig
+from dataprune.config import RunConfig, SelectConfig, StepConfig
 from dataprune.data.examples import Examples, heldout_of
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.coresets import read_subset
@@ -28,7 +28,6 @@ from dataprune.ratios import as_typed
 from dataprune.selectors.bound import Bound, Selector
 from dataprune.selectors.budget import budget
 from dataprune.selectors.classes import examples_of
-from dataprune.stage_configs import SelectConfig, StepConfig
 from dataprune.streams import stream
 from dataprune.subset import Subset
 

@@ -25,9 +25,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from dataprune.config import DataConfig, EvaluateConfig, LimitConfig, SignalsConfig, TrainConfig
+from dataprune.config import (
+    AdoptConfig,
+    DataConfig,
+    DynamicsConfig,
+    EvaluateConfig,
+    LimitConfig,
+    SignalsConfig,
+    TrainConfig,
+)
 from dataprune.data.examples import Examples
-from dataprune.stage_configs import AdoptConfig, DynamicsConfig
 from dataprune.stages import adopt, dynamics, evaluate, index, signals, train
 from dataprune.training.classifier import Classifier
 from tests.golden.inputs import CNN, HERE, RUN, images, indexed, model, pictures, pixels, png, subset

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from dataprune.config import RunConfig
+from dataprune.config import DynamicsConfig, RunConfig
 from dataprune.errors import ConfigError
 from dataprune.scores.dynamics import area_under_margin, dynamic_uncertainty, el2n, forgetting, tdds
-from dataprune.stage_configs import DynamicsConfig
 from dataprune.stages import dynamics
 from dataprune.training.recorder import ROWS, Recorder
 

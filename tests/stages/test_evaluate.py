@@ -95,3 +95,34 @@ def test_what_is_not_there_is_told_before_anything_is_read(jobs, tmp_path):
         jobs.config("evaluate.real=gone.json")
     with pytest.raises(ConfigError, match=r"^evaluate\.about='target': expected source"):
         jobs.config("evaluate.about=target", "target=none")
+
+
+def test_a_reused_head_keeps_the_columns_of_the_targets_classes(jobs, pictures, tmp_path):
+    target, columns = tmp_path / "target", tmp_path / "mapping_dict.txt"
+    for split in ("train", "val"):
+        for label in (1, 3):
+            for i in range(3):
+                path = target / split / f"n0{label}" / f"{i}.JPEG"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((8, 8, 3), 60 * label + i, np.uint8)).save(path)
+    words = [word for word in WORDS if word != "target=none"] + [f"source.path={pictures}", "target=folder"]
+    words += [f"target.path={target}", "target.size=8", "target.channels=3", "transfer.head=reuse", "transfer.epochs=1"]
+    words += ["transfer.optimizer.lr=1e-12", f"transfer.head_columns={columns}"]
+    np.savetxt(columns, [1, 3], fmt="%.18e")
+    (row,) = jobs.run(*words)
+
+    def head(role):
+        return torch.load(jobs.store / "train" / row["keys"][role] / "model.pt", weights_only=True)["head.weight"]
+
+    assert torch.allclose(head("adapted"), head("model")[[1, 3]], atol=1e-5)
+    np.savetxt(columns, [3, 1], fmt="%.18e")
+    (other,) = jobs.run(*words)
+    assert other["identity"] != row["identity"], "the file is in the key by its content"
+    np.savetxt(columns, [3], fmt="%.18e")
+    with pytest.raises(ConfigError, match=r"^transfer\.head='reuse': expected fresh: 1 outputs for the 2 classes"):
+        jobs.run(*words)
+    np.savetxt(columns, [3, 9], fmt="%.18e")
+    with pytest.raises(ConfigError, match=r"^transfer\.head_columns=.*expected distinct columns of 0 to 3"):
+        jobs.run(*words)
+    with pytest.raises(ConfigError, match=r"^transfer\.head_columns=.*expected null, or transfer\.head=reuse"):
+        jobs.run(*words, "transfer.head=fresh")
