@@ -123,6 +123,8 @@ class TrainConfig:
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
     # of a model that comes in; matched: the rows of those of its classes that have the new classes' names
     head: str = _choice("fresh", "fresh", "reuse", "matched")
+    # of a head that is reused: the file of the outputs that are kept, in their order (mapping_dict.txt)
+    head_columns: str | None = field(default=None, metadata={"place": True})
     label_smoothing: float = _number(0.0, 0, 1)
     clip_norm: float | None = _number(None, 0)
     decay_bias_and_norm: bool = True  # False = weight decay skips biases, norms and what the model itself names
@@ -202,6 +204,10 @@ class EvaluateConfig:
     split: str = _choice("test", "test", "validation", "train")
     half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
     batch_size: int = _number(512, 1)
+    # ImageNet's: ReaL's label sets; which outputs of a 21K model are the 1,000 classes; the set that they are about
+    real: str | None = field(default=None, metadata={"place": True})
+    classes_file: str | None = field(default=None, metadata={"place": True})
+    about: str = _choice("source", "source", "target")
 
 
 @dataclass

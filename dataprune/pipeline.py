@@ -112,14 +112,25 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         part = subset if method.level == "class" or method.val_path is not None else None  # it is measured on
         whole = replace(cfg.evaluate, half="all")  # `half` is of the target
-        look(stage, "evaluate", whole, "source_result", source, cfg.pretrain, model=model, subset=part)
+        evaluate(stage, whole, "source", source, cfg.pretrain, model=model, subset=part)
 
     if target is not None:
         transfer = transferring(cfg)
         named = source.table if transfer.head == "matched" else None  # its class names say which rows of the head stay
         adapted = train(stage, transfer, "adapted", target, init=model, init_examples=named)
-        look(stage, "evaluate", cfg.evaluate, "target_result", target, transfer, model=adapted)
+        evaluate(stage, cfg.evaluate, "target", target, transfer, model=adapted)
     return row_of(cfg, stage.results, stage.built)
+
+
+def evaluate(
+    stage: Stages, config: EvaluateConfig, side: str, data: Data, recipe: TrainConfig, **inputs: Result | None
+) -> None:
+    """Measure a model on the source or the target; with the labels and the columns of others that are about it."""
+    real, columns = (config.real, config.classes_file) if config.about == side else (None, None)
+    paths = {"real": real, "classes_file": columns}
+    files = {name: digest([Path(path)]) for name, path in paths.items() if path is not None}
+    own = replace(config, about="source", real=real, classes_file=columns)
+    look(stage, "evaluate", own, f"{side}_result", data, recipe, **files, **inputs)
 
 
 def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Data]]:
@@ -185,7 +196,7 @@ def look(
     role: str,
     data: Data,
     recipe: TrainConfig,
-    **inputs: Result | None,
+    **inputs: Result | str | None,
 ) -> Result:
     """What stage signals or evaluate sees with a model of this recipe: with its loader, in as many processes as have a
     batch (each is looked at whole, by one of them)."""
@@ -218,7 +229,9 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
         weights = weights_of(config.model)
-        return stage("train", config, role, weights=weights, **data.inputs(config.reads), **inputs)
+        columns = None if config.head_columns is None else digest([Path(config.head_columns)])
+        foreign = {"weights": weights, "columns": columns}
+        return stage("train", config, role, **foreign, **data.inputs(config.reads), **inputs)
     assert config.model is not None
     adopted = AdoptConfig(config.checkpoint, config.model)
     files = _content(config.checkpoint, Path(config.checkpoint))
@@ -356,5 +369,5 @@ def transferring(cfg: Config) -> TrainConfig:
     """The recipe of the target model; without a source model a fresh network learns all its weights."""
     assert cfg.transfer is not None
     if cfg.method.trains_on == "nothing":
-        return replace(cfg.transfer, model=cfg.pretrain.model, trainable="all", head="fresh")
+        return replace(cfg.transfer, model=cfg.pretrain.model, trainable="all", head="fresh", head_columns=None)
     return cfg.transfer

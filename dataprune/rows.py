@@ -129,9 +129,16 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
         made["source"]["names"] = results["source"].digest[:16]
     made["method"] = _method(cfg, plan, results)
     made["evaluate"] = _plain(cfg.evaluate)
+    made["evaluate"] |= _files_of_evaluation(results)
     for part in (made["evaluate"], *made.get("signals", {}).values()):
         part.pop("batch_size", None)  # how many at a time, not what comes out
     return made
+
+
+def _files_of_evaluation(results: dict[str, Result]) -> dict[str, str]:
+    """Hashes of the foreign files that the evaluations have read, by config key."""
+    read = [results[role].recipe["inputs"] for role in ("source_result", "target_result") if role in results]
+    return {name: inputs[name] for inputs in read for name in ("real", "classes_file") if name in inputs}
 
 
 def _data_sets(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
@@ -169,7 +176,7 @@ def _origin(result: Result) -> dict[str, Any]:
     """The version and code of the stage that made a result, and the hash of files from outside the store."""
     recipe = result.recipe
     code = {"code": recipe["code"]} if recipe["code"] else {}
-    files = {"files": recipe["inputs"]["files"]} if "files" in recipe["inputs"] else {}
+    files = {name: recipe["inputs"][name] for name in ("files", "columns") if name in recipe["inputs"]}
     return {"VERSION": recipe["version"]} | code | files
 
 

@@ -1,4 +1,4 @@
-"""Run `python -m dataprune.select`: which of its four commands runs; mistakes are one line."""
+"""Run `python -m dataprune.select`: which of its five commands runs; mistakes are one line."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from dataprune.errors import ConfigError
 def main(words: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 = something given cannot work (argparse exits with 2 itself)."""
     words = sys.argv[1:] if words is None else words
-    command = words[0] if words and words[0] in ("export", "import", "datacomp") else "arrays"
+    command = words[0] if words and words[0] in ("export", "import", "datacomp", "mapping") else "arrays"
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *rest: print(f"warning: {message}", file=sys.stderr)
@@ -28,6 +28,10 @@ def main(words: list[str] | None = None) -> int:
                 from dataprune.commands.datacomp import run as run_datacomp
 
                 run_datacomp(words[1:])
+            elif command == "mapping":
+                from dataprune.commands.mapping import run as run_mapping
+
+                run_mapping(words[1:])
             else:
                 from dataprune.commands import convert
 

@@ -13,18 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 import dataprune.__main__ as entry
 import dataprune.config
 from dataprune.checks.config import typed
-from dataprune.config import (
-    AugmentConfig,
-    DataConfig,
-    LimitConfig,
-    MethodConfig,
-    RunConfig,
-    SignalsConfig,
-    TrainConfig,
-    from_plain,
-    identity,
-)
+from dataprune.config import AugmentConfig, DataConfig, LimitConfig, MethodConfig, RunConfig, SignalsConfig, TrainConfig
 from dataprune.errors import ConfigError
+from dataprune.identity import from_plain, identity
 from dataprune.launch import recipe_of
 from dataprune.stage_configs import AdoptConfig, SelectConfig, StepConfig
 

@@ -106,8 +106,19 @@ def check_unused(cfg: Config) -> None:
         raise ConfigError(
             "run.rendezvous", cfg.run.rendezvous, "null, or run.nodes=2 or more: one machine meets nobody"
         )
+    check_evaluation(cfg)
     if cfg.run.influence.store is None and cfg.run.influence.models is not None:
         raise ConfigError("run.influence.models", cfg.run.influence.models, "null, or a run.influence.store for them")
+
+
+def check_evaluation(cfg: Config) -> None:
+    """Raise a ConfigError for foreign labels or columns that are not there, or are about a target that is not there."""
+    evaluate = cfg.evaluate
+    for name, path in (("real", evaluate.real), ("classes_file", evaluate.classes_file)):
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"evaluate.{name}", path, f"an existing file (looked in {Path.cwd()})")
+    if evaluate.about == "target" and cfg.target is None:
+        raise ConfigError("evaluate.about", "target", "source: without a target there is no other")
 
 
 def check_ranges(config: Any, key: str = "") -> None:
@@ -142,6 +153,8 @@ def _check_value(name: str, value: Any, admitted: Any) -> None:
 
 def check_train(train: TrainConfig, key: str) -> None:
     """Raise a ConfigError where two values of a training contradict each other."""
+    if train.head_columns is not None and not Path(train.head_columns).is_file():
+        raise ConfigError(f"{key}.head_columns", train.head_columns, f"an existing file (looked in {Path.cwd()})")
     if train.dynamics is not None:
         check_dynamics(train.dynamics, key)
     if train.checkpoint is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from dataprune.arrays import computed
 from dataprune.checks.augmentation import check_changes
+from dataprune.checks.evaluation import check_evaluated, outputs_of
 from dataprune.config import Config, TrainConfig
 from dataprune.data.codecs import codec_of, disagreement
 from dataprune.data.images import Images
@@ -34,6 +35,7 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
         key = drops[0] if drops[0].endswith("quota") else f"{drops[0]}.quota"
         raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
+    check_evaluated(cfg, source, targets)
     clusters, n = cfg.method.clusters, source.facts["train"]
     if "clusters" in plan.roles and clusters.path is None and clusters.number > n:
         raise ConfigError("method.clusters.number", clusters.number, f"1 to {n}, the number of the source's examples")
@@ -97,8 +99,8 @@ def check_reused_head(cfg: Config, source: Data, targets: dict[str, Data | None]
             continue
         if cfg.transfer.head == "matched":
             rows_of(target.classes, source.classes)
-        if cfg.transfer.head == "reuse" and target.facts["classes"] > source.facts["classes"]:
-            outputs, wanted = source.facts["classes"], target.facts["classes"]
+        outputs, wanted = outputs_of(cfg, source, target), target.facts["classes"]
+        if cfg.transfer.head == "reuse" and wanted > outputs:
             raise ConfigError("transfer.head", "reuse", f"fresh: {outputs} outputs for the {wanted} classes of {key}")
 
 

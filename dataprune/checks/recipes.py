@@ -56,9 +56,11 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
     if role == "transfer" and recipe.model is not None:
         raise ConfigError("transfer.model", recipe.model, "null: the network is that of pretrain.model")
     if role != "transfer" and recipe.head != "fresh":
-        raise ConfigError(
-            f"{role}.head", recipe.head, "fresh: only a model that comes in has a head to keep (transfer)"
-        )
+        expected = "fresh: only a model that comes in has a head to keep (transfer)"
+        raise ConfigError(f"{role}.head", recipe.head, expected)
+    if recipe.head_columns is not None and recipe.head != "reuse":
+        expected = f"null, or {role}.head=reuse: no other head has columns to keep"
+        raise ConfigError(f"{role}.head_columns", recipe.head_columns, expected)
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
     if recipe.trainable == "head":

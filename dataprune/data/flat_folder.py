@@ -9,7 +9,8 @@
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from dataprune.errors import ConfigError, Shown
 
+WORDNET = re.compile(r"n\d{8}(?=_)")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LISTS = ("val_annotations.txt", "LOC_val_solution.csv", "val.txt", TRUTH, f"ILSVRC2012_devkit_t12/data/{TRUTH}")
@@ -67,9 +69,20 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def class_in_name(name: str) -> str | None:
-    """Return the class of <class>_*.jpg: what stands before the last `_`; None = there is none."""
-    return os.path.splitext(name)[0].rpartition("_")[0] or None
+def class_in_name(name: str, known: Container[str] | None = None) -> str | None:
+    """Return the class of <class>_*.jpg; None = there is none.
+
+    The longest beginning before a `_` that is one of the known classes. Where none are known: a WordNet id, as in
+    n01440764_tench.JPEG, else what stands before the last `_`, as in great_pyrenees_12.jpg.
+    """
+    stem = os.path.splitext(name)[0]
+    if known is None:
+        wordnet = WORDNET.match(stem)
+        return wordnet[0] if wordnet else stem.rpartition("_")[0] or None
+    while stem := stem.rpartition("_")[0]:
+        if stem in known:
+            return stem
+    return None
 
 
 def flat_labels(flat: Flat, classes: list[str], listed: str | None = None) -> np.ndarray | None:
@@ -81,8 +94,9 @@ def flat_labels(flat: Flat, classes: list[str], listed: str | None = None) -> np
     names = [path.name for path in flat.files]
     ids = {name: i for i, name in enumerate(classes)}
     if file is None:
-        found = [ids.get(class_in_name(name) or "") for name in names]
-        return None if None in found else np.array(found, np.int64)
+        found = [class_in_name(name, ids) for name in names]
+        labels = [ids[name] for name in found if name is not None]
+        return np.array(labels, np.int64) if len(labels) == len(names) else None
     words = _ground_truth(file, names) if _is_truth(file) else _by_name(file, names)
     return np.array([_class_of(word, ids, file) for word in words], np.int64)
 

@@ -112,13 +112,6 @@ def describe(model: dict[str, Any], input: Mapping[str, Any], n_classes: int) ->
     }
 
 
-def keep_rows(old: nn.Linear, new: nn.Linear, rows: list[int]) -> None:
-    """Give output j of the new head the weights and bias of output rows[j] of the old one."""
-    with torch.no_grad():
-        new.weight.copy_(old.weight[rows])
-        new.bias.copy_(old.bias[rows])
-
-
 class Convolutional(nn.Module):
     """See `cnn`."""
 

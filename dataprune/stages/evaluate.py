@@ -4,6 +4,9 @@ Inputs: `model` (train or adopt), `examples` (index); `subset` (select) if whole
 subset file of its own: then only examples of kept classes (or those that the file keeps) count, and figures of
 different ratios must not be compared. Files: metrics.json; outcomes.npz with `ids`, `prediction`, `p_true`, `logit_gap`
 (logit of the true class minus the largest other), per example.
+
+With ReaL's labels also real_top1, real_top5 and real_n (images that count). With a file of columns (mapping_dict.txt)
+these are the only outputs that are looked at, and classes are positions among them.
 """
 
 import json
@@ -16,6 +19,8 @@ import torch
 from dataprune import ranks
 from dataprune.config import EvaluateConfig, RunConfig
 from dataprune.data.examples import Examples, half_of
+from dataprune.errors import ConfigError, Shown
+from dataprune.formats.imagenet import read_mapping, read_real, real_metrics
 from dataprune.models.tally import Tally
 from dataprune.passes import batches_in, feed_of, load_network, measured, outputs
 
@@ -36,12 +41,43 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     tally.settle(ranks.summed, ranks.united)
     if ranks.place()[0] > 0:  # process 0 has them all
         return {}
-    logits = torch.cat(batches)
-    metrics, outcomes = measure(logits, torch.from_numpy(examples.labels[ids]))
+    logits, labels = torch.cat(batches), torch.from_numpy(examples.labels[ids])
+    try:
+        if config.classes_file is not None:
+            logits, labels = gathered(logits, labels, read_mapping(config.classes_file, logits.shape[1]), examples)
+        metrics, outcomes = measure(logits, labels)
+        if config.real is not None:
+            names = [examples.names[i] for i in ids]
+            metrics |= real_metrics(highest(logits).numpy(), names, read_real(config.real))
+    except ConfigError as error:
+        raise error.under("evaluate") from None
     (work / "metrics.json").write_text(json.dumps(metrics, indent=1))
     arrays: dict[str, Any] = {"ids": ids} | outcomes
     np.savez(work / "outcomes.npz", **arrays)
     return metrics | tally.facts(network)
+
+
+def gathered(
+    logits: torch.Tensor, labels: torch.Tensor, columns: np.ndarray, examples: Examples
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits of some columns, (n, columns), and labels as positions among them.
+
+    Labels of a data set of as many classes are such positions already. Raises ConfigError for a label elsewhere.
+    """
+    if len(examples.classes) != len(columns):
+        places = torch.full((max(logits.shape[1], len(examples.classes)),), -1)
+        places[torch.from_numpy(columns)] = torch.arange(len(columns))
+        labels, given = places[labels], labels
+        if (labels < 0).any():
+            name = examples.classes[int(given[labels < 0][0])]
+            expected = f"columns of all classes of {examples.split}; {name} has none"
+            raise ConfigError("classes_file", Shown(f"{len(columns)} columns"), expected)
+    return logits[:, torch.from_numpy(columns)], labels
+
+
+def highest(logits: torch.Tensor) -> torch.Tensor:
+    """Return the classes of the five highest logits, best first, int64 (n, min(5, classes))."""
+    return logits.topk(min(5, logits.shape[1]), 1).indices
 
 
 def measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float], dict[str, np.ndarray]]:
@@ -54,12 +90,11 @@ def measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float
     others = logits.scatter(1, at, -torch.inf).amax(1)
     prediction = logits.argmax(1)
     right = (prediction == labels).double()
-    best = logits.topk(min(5, logits.shape[1]), 1).indices
     counts = torch.bincount(labels, minlength=logits.shape[1])
     per_class = torch.bincount(labels, right, minlength=logits.shape[1])[counts > 0] / counts[counts > 0]
     metrics = {
         "top1": right.mean().item(),
-        "top5": (best == at).any(1).double().mean().item(),
+        "top5": (highest(logits) == at).any(1).double().mean().item(),
         "mean_class_top1": per_class.mean().item(),
         "worst_class_top1": per_class.min().item(),
         "loss": torch.nn.functional.cross_entropy(logits.double(), labels).item(),

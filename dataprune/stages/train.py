@@ -30,8 +30,9 @@ from dataprune.data.loaders import Feed, Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.formats.class_lists import rows_of
+from dataprune.formats.imagenet import read_mapping
 from dataprune.models.flops import Attack
-from dataprune.models.networks import Network, build, describe, keep_rows
+from dataprune.models.networks import Network, build, describe
 from dataprune.models.tally import Tally
 from dataprune.passes import batches_in, check_input, feed_of, layout, load_network, measured, outputs, save_weights
 from dataprune.peaks import peak_flops
@@ -120,14 +121,18 @@ class Training:
         if (init := self.inputs.get("init")) is not None:
             network = load_network(init)
             self.description = json.loads((init / "network.json").read_text())
+            if config.head_columns is not None:
+                network.head = of_columns(network.head, read_mapping(config.head_columns, network.head.out_features))
+                self.description["n_classes"] = network.head.out_features
             if config.head == "reuse" and network.head.out_features < n_classes:
                 raise ConfigError("transfer.head", "reuse", f"fresh: the old head has fewer than {n_classes} outputs")
-            if config.head != "reuse":
-                old, network.head = network.head, torch.nn.Linear(network.head.in_features, n_classes)
-                self.description["n_classes"] = n_classes
             if config.head == "matched":
                 before = Examples(self.inputs["init_examples"], "train").classes
-                keep_rows(old, network.head, rows_of(self.examples.classes, before))
+                network.head = of_columns(network.head, np.array(rows_of(self.examples.classes, before)))
+            if config.head == "fresh":
+                network.head = torch.nn.Linear(network.head.in_features, n_classes)
+            if config.head != "reuse":
+                self.description["n_classes"] = n_classes
         else:
             assert config.model is not None
             network = build(config.model, self.examples.input, n_classes)
@@ -318,6 +323,14 @@ def check_device(config: TrainConfig, device: torch.device, label: str) -> None:
         )
     if device.type == "cpu" and config.sync_batchnorm:
         raise ConfigError(f"{label}.sync_batchnorm", True, "false: torch has it on GPUs only")
+
+
+def of_columns(head: torch.nn.Linear, columns: np.ndarray) -> torch.nn.Linear:
+    """Return a head with these outputs of another one, in their order; columns: int64 (outputs,)."""
+    kept = torch.nn.Linear(head.in_features, len(columns), bias=head.bias is not None)
+    for name, values in head.named_parameters():
+        kept.get_parameter(name).data.copy_(values.data[torch.from_numpy(columns)])
+    return kept
 
 
 def _subset(folder: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None]:

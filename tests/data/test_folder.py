@@ -205,6 +205,20 @@ def test_a_flat_folder_has_its_classes_in_the_file_names(tree):
     assert data.splits["test"].labels.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    ("names", "classes", "labels"),
+    [
+        (["train/n01440764_tench.JPEG", "train/n01532829_house_finch.JPEG"], ["n01440764", "n01532829"], [0, 1]),
+        (["train/house_finch/1.png", "train/house/1.png"], ["house", "house_finch"], [0, 1]),
+    ],
+)
+def test_a_class_in_a_name_is_a_wordnet_id_or_the_longest_class_that_is_known(tree, names, classes, labels):
+    data = read(tree(*names, f"val/{classes[1]}_a_b_7.JPEG"))
+    assert data.classes == classes
+    assert data.splits["train"].labels.tolist() == labels
+    assert data.splits["test"].labels.tolist() == [1]
+
+
 def test_only_folders_that_begin_so_are_classes_and_an_empty_one_may_keep_its_label(tree, tmp_path, dataset):
     path = tree(
         "train/n01/1.png", "train/n02/", "train/n03/1.png", "train/lists/1.png", "val/n03/2.png", "val/lists/1.png"

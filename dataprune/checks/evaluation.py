@@ -1,0 +1,41 @@
+"""Outputs and labels of others: what a reused head and an evaluation make of them, told before anything is trained."""
+
+from collections.abc import Mapping
+
+from dataprune.config import Config
+from dataprune.data.examples import Examples
+from dataprune.dataset import Data
+from dataprune.errors import ConfigError
+from dataprune.formats.imagenet import number_of, read_mapping, read_real
+
+
+def check_evaluated(cfg: Config, source: Data, targets: Mapping[str, Data | None]) -> None:
+    """Raise a ConfigError for ReaL labels that the names of an evaluated split do not fit, and for columns that the
+    model that is measured has not. targets: by the key of their config."""
+    config, about_source = cfg.evaluate, cfg.evaluate.about == "source"
+    if config.real is None and config.classes_file is None:
+        return
+    for data in [source] if about_source else targets.values():
+        if data is None:
+            continue
+        fresh = not about_source and cfg.transfer is not None and cfg.transfer.head != "reuse"
+        try:
+            if config.classes_file is not None:
+                read_mapping(config.classes_file, data.facts["classes"] if fresh else outputs_of(cfg, source, data))
+            if config.real is not None:
+                sets = read_real(config.real)
+                for name in Examples(data.table.path, config.split).names:
+                    number_of(name, len(sets))
+        except ConfigError as error:
+            raise error.under("evaluate") from None
+
+
+def outputs_of(cfg: Config, source: Data, measured: Data) -> int:
+    """Return how many outputs a model of the source has on a data set: of a head that a transfer reuses, those kept."""
+    outputs, transfer = source.facts["classes"], cfg.transfer
+    if measured is source or transfer is None or transfer.head_columns is None:
+        return outputs
+    try:
+        return len(read_mapping(transfer.head_columns, outputs))
+    except ConfigError as error:
+        raise ConfigError("transfer.head_columns", error.value, error.expected) from None
