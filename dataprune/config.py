@@ -281,7 +281,7 @@ class RunConfig:
     devices: int | None = _number(None, 1)  # most that a stage may use; None = all there are
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
-    workers: int = _number(2, 0)  # processes that decode, for loader=workers
+    workers: int = _number(2, 0)  # processes that decode, for loader=workers; threads, for loader=dali
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)
     influence: InfluenceConfig = field(default_factory=InfluenceConfig)

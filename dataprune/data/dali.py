@@ -51,7 +51,8 @@ class DaliLoader(Loader):
         self.seen: deque[dict[str, Any]] | None = None  # clean views of what was given out
 
     def views(self) -> "Views":
-        """Batches of the same examples in the same order, not augmented: of the pictures that are decoded anyway."""
+        """The same batches without augmentation, of the pictures that are decoded anyway; takes effect with the next
+        epoch."""
         self.seen = deque()
         return Views(self, self.seen)
 
@@ -102,15 +103,24 @@ class DaliLoader(Loader):
             yield encoded, share.ids.astype(np.int32)[:, None]
 
     def _tensor(self, view: Any) -> torch.Tensor:
-        """A view of a batch as a tensor float32 (b, c, h, w) on the device: on a CPU the very memory that DALI filled,
-        which the dynamic executor leaves to whom it has given it; on a GPU a copy, in order with the network's work."""
+        """A view of a batch as a tensor float32 (b, c, h, w) on the device.
+
+        On a CPU it is the very memory that DALI filled, which the dynamic executor leaves to whom it has given it. On a
+        GPU it is a copy, on a stream of its own: DALI may fill the memory anew when that is over, whatever the network
+        still computes.
+        """
         whole = view.as_tensor()
         if not self.gpu:
             return torch.from_dlpack(whole).to(self.device, non_blocking=True)
         from nvidia.dali.plugin.pytorch import feed_ndarray
 
-        tensor = torch.empty(whole.shape(), dtype=torch.float32, device=self.device)
-        return feed_ndarray(whole, tensor, cuda_stream=torch.cuda.current_stream(self.device))
+        copying = torch.cuda.Stream(self.device)
+        with torch.cuda.stream(copying):
+            tensor = torch.empty(whole.shape(), dtype=torch.float32, device=self.device)
+            feed_ndarray(whole, tensor, cuda_stream=copying)
+        copying.synchronize()
+        tensor.record_stream(torch.cuda.current_stream(self.device))
+        return tensor
 
 
 class Views(Loader):
