@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint report shelf setup clean clean-store
+.PHONY: help demo test test-dali lint report shelf setup clean clean-store
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,13 @@ demo: $(STAMP)  ## run the embedded demo (glyphs -> digits), print its table, dr
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest
+
+DALI ?= dali
+test-dali: $(STAMP)  ## run the tests of loader=dali with an extra of it (DALI=dali-cuda110, say)
+	@if command -v uv > /dev/null; then uv pip install --quiet --python $(BIN)/python -e '.[$(DALI)]'; \
+	else $(BIN)/python -m pip install --quiet -e '.[$(DALI)]'; fi
+	$(BIN)/python -c 'import nvidia.dali; print("DALI", nvidia.dali.__version__)'
+	$(BIN)/python -m pytest tests/data/test_dali.py tests/test_dali_jobs.py
 
 lint: $(STAMP)  ## format check, lint and type check
 	$(BIN)/ruff format --check .

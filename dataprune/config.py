@@ -251,7 +251,7 @@ class RunConfig:
     rendezvous: str | None = None  # host:port of the first of several; None = from Slurm's list of nodes
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     threads: int | None = _number(None, 1)  # of torch, per process; None = torch's choice
-    workers: int = _number(2, 0)  # processes that decode, for loader=workers
+    workers: int = _number(2, 0)  # processes that decode, for loader=workers; threads, for loader=dali
     stage_to: str | None = None  # a fast local disk to which files that are read at every epoch are copied: /dev/shm
     peak_flops: float | None = _number(None, 1, unit="FLOP/s")  # of one device, for MFU; None = from a table of GPUs
     throughput: int | None = _number(None, 1)  # only time so many steps of the pretraining; nothing is kept

@@ -1,11 +1,15 @@
 """Trainings on changed images: the same bytes after a kill, and what contradicts a recipe refused before it runs."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
 
 from dataprune.augmentation import AugmentConfig
-from dataprune.config import DataConfig, RecordConfig
+from dataprune.checks.augmentation import check_augmentation
+from dataprune.config import DataConfig, RecordConfig, TrainConfig
+from dataprune.errors import ConfigError
 from tests.data.test_pictures import encoded, smooth
 from tests.golden.inputs import CNN
 from tests.test_sampling import cut_short, history, keep_each_epoch, recipe, run
@@ -75,10 +79,32 @@ def test_a_training_with_every_change_that_was_cut_short_ends_with_the_same_byte
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused_before_anything_is_trained(jobs, words, text):
-    with pytest.raises(Exception, match=f"^{text}") as caught:
+    with pytest.raises(ConfigError, match=f"^{text}"):
         jobs.run("run.workers=0", *words)
-    assert type(caught.value).__name__ == "ConfigError"
     assert not (jobs.store / "train").exists()
+
+
+def test_dali_is_an_extra(jobs, monkeypatch):
+    there = importlib.util.find_spec
+    for gone in ("nvidia", "nvidia.dali"):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, gone=gone: None if name == gone else there(name))
+        with pytest.raises(
+            ConfigError, match=r"^surrogate\.loader='dali': expected memory or workers, or the extra: pip"
+        ):
+            jobs.run("surrogate.loader=dali")
+    assert not jobs.store.exists()
+
+
+@pytest.mark.parametrize("policy", ["rand-m9", "rand-m9-p1-mstd0.5", "rand-m12-p1", "rand-m9-p1-mmax5"])
+def test_a_policy_that_dali_does_not_have_is_refused(policy, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    recipe = TrainConfig(loader="dali", augment=AugmentConfig(auto_augment=policy))
+    with pytest.raises(
+        ConfigError, match=r"^pretrain\.augment\.auto_augment='rand.*': expected rand-m9-n2-p1-inc1 with"
+    ):
+        check_augmentation(recipe, "pretrain")
+    recipe.augment.auto_augment = "rand-m9-n3-p1.0-inc1"
+    check_augmentation(recipe, "pretrain")
 
 
 def test_mixed_images_train_where_recorded_are_clean_ones(jobs):

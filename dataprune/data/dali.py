@@ -20,6 +20,8 @@ from dataprune.data.order import Batch, Order
 from dataprune.errors import ConfigError
 from dataprune.streams import number
 
+AHEAD = 2  # batches that are decoded while others are trained on
+
 
 class DaliLoader(Loader):
     """Batches of one process's share, decoded and changed by DALI.
@@ -49,7 +51,8 @@ class DaliLoader(Loader):
         self.seen: deque[dict[str, Any]] | None = None  # clean views of what was given out
 
     def views(self) -> "Views":
-        """Batches of the same examples in the same order, not augmented: of the pictures that are decoded anyway."""
+        """The same batches without augmentation, of the pictures that are decoded anyway; takes effect with the next
+        epoch."""
         self.seen = deque()
         return Views(self, self.seen)
 
@@ -57,12 +60,16 @@ class DaliLoader(Loader):
         shares = list(self.order.batches(self.epoch))
         if not shares:
             return
-        made = self._pipeline(shares)
-        for share in shares:
-            *views, ids = made.run()
+        made, ahead = self._pipeline(shares), min(AHEAD, len(shares))
+        made.schedule_run()  # the first time as many as are made ahead
+        for i, share in enumerate(shares):
+            *views, ids = made.share_outputs()
             if not np.array_equal(np.asarray(ids.as_array())[: len(share.ids), 0], share.ids):
                 raise RuntimeError("DALI gave other examples than it was asked for")
             inputs: list[Inputs] = [{"image": self._tensor(view)[: len(share.ids)]} for view in views]
+            made.release_outputs()
+            if i + ahead < len(shares):
+                made.schedule_run()
             if self.seen is not None:
                 self.seen.append(self._assemble(inputs[1], share))
             yield self._assemble(inputs[0], share)
@@ -78,7 +85,9 @@ class DaliLoader(Loader):
             self.seen.clear()
         seed = number(order.seed, "augment", self.epoch, order.rank) % 2**31
         device = self.device.index or 0 if self.gpu else None
-        words = {"num_threads": self.threads, "device_id": device, "seed": seed}
+        words: dict[str, Any] = {"num_threads": self.threads, "device_id": device, "seed": seed}
+        words["exec_dynamic"] = True  # of DALI 1.44 and later
+        words["prefetch_queue_depth"] = min(AHEAD, len(shares))  # no batch is decoded that nobody takes
         return pipeline(look, self._source(shares), len(shares[0].ids), **words)
 
     def _source(self, shares: list[Batch]) -> Source | tuple[list[str], np.ndarray]:
@@ -94,13 +103,24 @@ class DaliLoader(Loader):
             yield encoded, share.ids.astype(np.int32)[:, None]
 
     def _tensor(self, view: Any) -> torch.Tensor:
-        """A view of a batch as torch's own tensor float32 (b, c, h, w), on the device."""
+        """A view of a batch as a tensor float32 (b, c, h, w) on the device.
+
+        On a CPU it is the very memory that DALI filled, which the dynamic executor leaves to whom it has given it. On a
+        GPU it is a copy, on a stream of its own: DALI may fill the memory anew when that is over, whatever the network
+        still computes.
+        """
+        whole = view.as_tensor()
+        if not self.gpu:
+            return torch.from_dlpack(whole).to(self.device, non_blocking=True)
         from nvidia.dali.plugin.pytorch import feed_ndarray
 
-        whole = view.as_tensor()
-        tensor = torch.empty(whole.shape(), dtype=torch.float32, device=self.device if self.gpu else "cpu")
-        feed_ndarray(whole, tensor, cuda_stream=torch.cuda.current_stream(self.device) if self.gpu else None)
-        return tensor.to(self.device, non_blocking=True)
+        copying = torch.cuda.Stream(self.device)
+        with torch.cuda.stream(copying):
+            tensor = torch.empty(whole.shape(), dtype=torch.float32, device=self.device)
+            feed_ndarray(whole, tensor, cuda_stream=copying)
+        copying.synchronize()
+        tensor.record_stream(torch.cuda.current_stream(self.device))
+        return tensor
 
 
 class Views(Loader):

@@ -53,6 +53,10 @@ class Loader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
 
+    def views(self) -> "Loader | None":
+        """The same batches without augmentation, if it has them anyway; None = they are another loader's work."""
+        return None
+
     def _assemble(self, inputs: Inputs, share: Batch) -> dict[str, Any]:
         ids = torch.from_numpy(share.ids)
         result: dict[str, Any] = {
@@ -210,8 +214,7 @@ class Feed:
 
     def views(self, loader: Loader) -> Loader:
         """What a loader of a training gives, in the same order and not augmented; to be iterated beside it."""
-        given = getattr(loader, "views", None)
-        return self.loader(loader.examples, loader.order) if given is None else given()
+        return loader.views() or self.loader(loader.examples, loader.order)
 
     def clean(self, examples: Examples, ids: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -> Loader:
         """Batches of `ids` in order, not augmented."""
