@@ -73,7 +73,7 @@ def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None)
             log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, ratio, towards, seed)
             row = experiment(single, stage)
             store.write_row(row_name(row), row)
-            rows.append(row | {"row": row_name(row)})
+            rows.append(row | {"row": row_name(row), "experiment": name})
         if cfg.run.influence.store is not None:
             collect(effective(cfg), rows[0])
     return rows
