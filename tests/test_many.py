@@ -11,10 +11,11 @@ from dataprune import launch
 from dataprune.cost import COUNTED
 from dataprune.identity import from_plain
 from dataprune.processes import run_in_processes
+from tests.test_callbacks import lines
 
 WORDS = [
     "method=el2n_early", "run.threads=1", "run.accelerator=cpu", "surrogate.snapshots=[1]", "method.epoch=1",
-    "method.runs=1", "signals.batch_size=50", "evaluate.batch_size=7",
+    "method.runs=1", "signals.batch_size=50", "evaluate.batch_size=7", "pretrain.model.norm=group",
 ]  # fmt: skip
 
 
@@ -49,6 +50,7 @@ INPUTS = {
     "signals": {"model": "surrogate"} | SOURCE,
     "target_result": {"model": "adapted"} | TARGET,
     "adapted": {"init": "model"} | TARGET,
+    "model": {"subset": "subset"} | SOURCE,
 }
 
 
@@ -83,3 +85,15 @@ def test_features_of_a_linear_probe_are_computed_once_by_all(again):
     ours, theirs = (torch.load(folder / "model.pt") for folder in (one, two))
     for name in ours:
         torch.testing.assert_close(theirs[name], ours[name], atol=1e-5, rtol=1e-4)
+
+
+def test_parts_of_batches_are_summed_over_processes(again):
+    """186 examples in batches of 40: the last one has 26, 13 a process, in parts of 7 and 6."""
+    words = {"batch_size": 40, "accumulate": 2, "eval_every": 1}
+    (one, facts), (two, same) = again("model", 1, **words | {"accumulate": 1}), again("model", 2, processes=2, **words)
+    assert same == facts
+    ours, theirs = (torch.load(folder / "model.pt") for folder in (one, two))
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], atol=1e-3, rtol=1e-2)
+    for line, other in zip(*(lines(folder / "history.jsonl") for folder in (one, two)), strict=True):
+        assert line == pytest.approx(other, rel=1e-3)
