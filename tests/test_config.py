@@ -24,10 +24,9 @@ from dataprune.config import (
     SignalsConfig,
     StepConfig,
     TrainConfig,
-    from_plain,
-    identity,
 )
 from dataprune.errors import ConfigError
+from dataprune.identity import from_plain, identity
 from dataprune.launch import recipe_of
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
