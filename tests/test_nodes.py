@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from dataprune import nodes
+from dataprune.checks.job import check_functions
 from dataprune.config import RunConfig
 from dataprune.errors import ConfigError
 from dataprune.nodes import Gone, Line, endpoint, serve
@@ -94,3 +95,20 @@ def test_processes_are_numbered_machine_by_machine(monkeypatch):
     take_rank()
 
     assert (os.environ["RANK"], os.environ["GROUP_RANK"]) == ("6", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run.rendezvous=there:1"], r"^run\.rendezvous='there:1': expected null, or run\.nodes=2 or more"),
+        (["run.nodes=0"], r"^run\.nodes=0: expected 1 or more"),
+        (["run.nodes=2", "pretrain.processes=3"], r"^pretrain\.processes=3: expected 1, or a multiple of run\.nodes=2"),
+        (
+            ["run.nodes=2", "run.devices=2", "pretrain.processes=6"],
+            r"^pretrain\.processes=6: expected at most run\.devices=2 on each of run\.nodes=2",
+        ),
+    ],
+)
+def test_what_machines_cannot_share_is_said_before_they_meet(jobs, words, said):
+    with pytest.raises(ConfigError, match=said):
+        check_functions(jobs.config(*words, "pretrain.batch_size=12"))
