@@ -1,8 +1,12 @@
 """How several machines meet: where, who drives, and who is not let in. (What they do then: tests/test_lost.py.)"""
 
+import contextlib
+import json
 import os
 import socket
+import subprocess
 import threading
+import time
 
 import pytest
 
@@ -112,3 +116,33 @@ def test_processes_are_numbered_machine_by_machine(monkeypatch):
 def test_what_machines_cannot_share_is_said_before_they_meet(jobs, words, said):
     with pytest.raises(ConfigError, match=said):
         check_functions(jobs.config(*words, "pretrain.batch_size=12"))
+
+
+def test_a_task_that_comes_with_the_end_of_the_one_before_is_not_lost(pair, monkeypatch, tmp_path):
+    listener, line = pair
+    begun = []
+
+    @contextlib.contextmanager
+    def sleeping(work, processes, threads, spot):
+        begun.append(spot.id)
+        with subprocess.Popen(["sleep", "60" if spot.id == "a" else "0"]) as agent:
+            yield agent
+            agent.kill()
+
+    monkeypatch.setattr(nodes, "torchrun", sleeping)
+    thread = threading.Thread(target=serve, args=(line,))
+    thread.start()
+    (there,) = nodes._others(listener, 1)
+    about = {"work": str(tmp_path), "processes": 1, "threads": 1}
+    spots = [{"node": 1, "nodes": 2, "endpoint": "here:1", "id": id} for id in "ab"]
+    there.send(**about, spot=spots[0])
+    while not begun:
+        time.sleep(0.01)
+    messages = [{"stop": "a"}, about | {"spot": spots[1]}, {"end": True}]
+    there.connection.sendall(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+    thread.join(10)
+    assert begun == ["a", "b"]
+    answers = there.messages(1)
+    assert [answer["id"] for answer in answers] == ["a", "b"]
+    assert answers[0]["code"] != 0
+    assert answers[1]["code"] == 0
