@@ -137,6 +137,10 @@ class Planner(Stages):
             return Need(role, name, seconds, n * (16 + 2 * rows) / 1e6, n * 16 / 1e6)
         return Need(role, name, n * 1e-6, 100.0, disk)
 
+    def _devices(self, processes: int) -> int:
+        """How many of them work at once: processes on a CPU share its cores, which one process was timed on."""
+        return processes if device_of(self.run).type == "cuda" else 1
+
     def _speed(self, recipe: TrainConfig, results: dict[str, Result]) -> Speed:
         examples = results.get("examples", self.results["source"])
         pixels = results.get("pixels", self.results["source_pixels"])
@@ -157,7 +161,7 @@ class Planner(Stages):
         if image_s is not None and config.trainable == "head":  # the features once, and steps of a linear layer
             seconds: float | None = count * image_s / 3 + 1e-3 * steps
         else:
-            seconds = None if image_s is None else seen * image_s
+            seconds = None if image_s is None else seen * image_s / self._devices(config.processes)
         n = results["examples"].facts["train"]
         recorded = sum(row_bytes(array.axes, array.dtype, speed, config.epochs or 1) for array in RECORDED.values())
         disk = speed.model_mb * (1 + len(config.snapshots))

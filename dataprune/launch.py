@@ -93,7 +93,7 @@ def obtain(
             return found, False
         log.info("%s  building; %s", name, reason)
         began = time.monotonic()
-        paths = {role: result.path for role, result in inputs.items()}
+        paths = {role: result.path.absolute() for role, result in inputs.items()}
         write_task(work, recipe, config, paths, run, label=role, processes=processes)
         with Following(work / "history.jsonl", role, follow):
             answer = run_task(work) if processes == 1 else nodes.run(work, processes, run.threads)

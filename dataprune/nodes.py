@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -178,22 +179,29 @@ def endpoint(run: RunConfig) -> tuple[str, int]:
 def serve(line: Line) -> None:
     """Start torchrun whenever the first machine says so, until it is done. Raises LostWorker if it goes before."""
     line.send(hello=_job(), name=socket.gethostname())
+    waiting: deque[dict[str, Any]] = deque()
     while True:
-        for message in line.messages(60):
-            if "refused" in message:
-                raise ConfigError("run.rendezvous", line.name, message["refused"])
-            if "end" in message:
-                return
-            if "spot" in message:
-                _serve(line, message)
+        while not waiting:
+            waiting.extend(line.messages(60))
+        message = waiting.popleft()
+        if "refused" in message:
+            raise ConfigError("run.rendezvous", line.name, message["refused"])
+        if "end" in message:
+            return
+        if "spot" in message:
+            waiting.extend(_serve(line, message))
 
 
-def _serve(line: Line, task: dict[str, Any]) -> None:
-    spot = Spot(address=line.address, **task["spot"])
+def _serve(line: Line, task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run a torchrun to its end, or until it is stopped; return the messages that have come and are about others."""
+    spot, later, stopped = Spot(address=line.address, **task["spot"]), [], False
     with torchrun(Path(task["work"]), task["processes"], task["threads"], spot) as agent:
-        while agent.poll() is None and not any(m.get("stop") == spot.id for m in line.messages(0.1)):
-            pass
+        while agent.poll() is None and not stopped:
+            for message in line.messages(0.1):
+                stopped = stopped or message.get("stop") == spot.id
+                later += [message] if "stop" not in message else []
     line.send(id=spot.id, code=agent.returncode)
+    return later
 
 
 def _job() -> str:

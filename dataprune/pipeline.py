@@ -47,6 +47,7 @@ from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
 from dataprune.subset import Subset
 
+BATCHES_EACH = 8  # that a process which looks at data has at least, where there are several
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +74,7 @@ def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None)
             log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, ratio, towards, seed)
             row = experiment(single, stage)
             store.write_row(row_name(row), row)
-            rows.append(row | {"row": row_name(row)})
+            rows.append(row | {"row": row_name(row), "experiment": name})
             if cfg.run.influence.store is not None and name.partition(".")[0] == "method":
                 collect(single, row, several=bool(cfg.others))
     return rows
@@ -198,10 +199,12 @@ def look(
     recipe: TrainConfig,
     **inputs: Result | str | None,
 ) -> Result:
-    """What stage signals or evaluate sees with a model of this recipe: with its loader, in as many processes as have a
-    batch (each is looked at whole, by one of them)."""
+    """What stage signals or evaluate sees with a model of this recipe: with its loader, in its processes.
+
+    In fewer where there is little to see, which changes nothing of it: a process takes seconds to start.
+    """
     batches = math.ceil(data.facts.get(config.split, 1) / config.batch_size)
-    processes = min(recipe.processes, batches)
+    processes = max(1, min(recipe.processes, batches // BATCHES_EACH))
     processes -= processes % stage.run.nodes if processes > stage.run.nodes else 0  # as many on each machine
     return stage(name, config, role, processes, **data.inputs(recipe.reads), **inputs)
 

@@ -13,11 +13,12 @@ from dataprune.identity import identity
 from dataprune.launch import code_behind
 from dataprune.plan import Plan, plan_of
 from dataprune.ratios import as_typed
-from dataprune.store import Result, fingerprint
+from dataprune.store import Result, fingerprint, read_lines
 
 # roles of results -> the config key that they come from
 DATA = {f"{group}{part}": group for group in ("source", "target", "others") for part in ("", "_pixels", "_workers")}
 TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
+CURVES = {"source": "model", "target": "adapted"}  # side -> the training whose accuracies by epoch are its curve
 LOOKS = ("signals", "gradients", "target_signals", "val_signals", "heldout")
 GIVEN_SUBSET = "dataprune.formats.coresets.marks"
 READ_FILES = ("score", "select")  # stages that may read a foreign file of the method
@@ -53,6 +54,7 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
         "claimed": cfg.pretrain.subset is not None and "model" in results,
         "unverified": _unverified(cfg),
         "metrics": _metrics(results),
+        "best": {side: best for side, role in CURVES.items() if (best := best_of(results.get(role))) is not None},
         "cost": cost(results, built),
         "keys": {role: result.key for role, result in results.items()},
         "version": __version__,
@@ -68,6 +70,20 @@ def _metrics(results: dict[str, Result]) -> dict[str, float]:
         for name, value in results[f"{side}_result"].facts.items()
         if name not in COUNTED
     }
+
+
+def best_of(trained: Result | None) -> dict[str, Any] | None:
+    """The best epoch of a training by the accuracies that its history has: `top1`, `epoch` (from 0), `of` how many that
+    were measured, and `split`, on which it was measured and so selected; None where none was (eval_every=0).
+
+    The metrics of a row are those after the last epoch, which nobody has selected.
+    """
+    lines = [] if trained is None else read_lines(trained / "history.jsonl")
+    for split in ("validation", "test"):
+        if measured := [line for line in lines if f"{split}_top1" in line]:
+            best = max(measured, key=lambda line: line[f"{split}_top1"])  # of equal ones the first
+            return {"top1": best[f"{split}_top1"], "epoch": best["epoch"], "of": len(measured), "split": split}
+    return None
 
 
 def _kept(cfg: Config, results: dict[str, Result]) -> int:

@@ -27,6 +27,7 @@ class Tracker:
         self.cfg, self.folder = cfg, folder
         self.lines: dict[tuple[str, int], dict[str, Any]] = {}
         self.wandb: Any = None
+        self.curves: set[str] = set()  # roles that W&B knows
         if cfg.run.logger == "wandb":
             name = _name(cfg.method.name, cfg.prune_ratio, {"seed": cfg.seed})
             tags = [cfg.method.name, cfg.source.name, cfg.target.name if cfg.target else "no target"]
@@ -36,16 +37,20 @@ class Tracker:
         return self
 
     def follow(self, role: str, line: dict[str, Any]) -> None:
-        """Take in one epoch of a training; W&B gets those of the method itself, not of its baselines ("full.model")."""
+        """Take in one epoch of a training: of the method's ("model"), or of a baseline's ("full.model")."""
         self.lines[role, line["epoch"]] = line
-        if self.wandb is not None and "." not in role:
+        if self.wandb is not None:
+            if role not in self.curves:
+                self.curves.add(role)
+                define_curve(self.wandb, role)
             self.wandb.log({f"{role}/{name}": value for name, value in line.items()})
 
     def finish(self, rows: list[dict[str, Any]]) -> None:
         """File the rows: their names for the report, the method's own as the summary of the W&B run.
 
-        The run also gets the row's identity, in its name, its config and its tags: what W&B may average over are
-        runs of one identity and prune ratio. It is known only now, when the data have been read.
+        What was measured of the baselines stands there too, below their names: `full/source_top1`. The run also gets
+        the row's identity, in its name, its config and its tags: what W&B may average over are runs of one identity and
+        prune ratio. It is known only now, when the data have been read.
         """
         (self.folder / "rows.json").write_text(json.dumps(rows, indent=1))
         if self.wandb is not None:
@@ -55,6 +60,9 @@ class Tracker:
             self.wandb.tags = (*(self.wandb.tags or ()), row["identity"])
             self.wandb.config.update({"identity": row["identity"], "effective": row["config"], "seeds": row["seeds"]})
             self.wandb.summary.update(_flat(row))
+            for other in rows[1:]:
+                measured = other["metrics"] | _best(other) | {"identity": other["identity"]}
+                self.wandb.summary.update({f"{other['experiment']}/{k}": value for k, value in measured.items()})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -90,10 +98,13 @@ def start_wandb(
     except (wandb.errors.UsageError, wandb.errors.CommError) as error:
         log.warning("run.wandb.mode=%s: no connection (%s); going on offline", config.mode, str(error).split("\n")[0])
         run = wandb.init(mode="offline", **options)
-    for role in ("surrogate", "model", "adapted"):
-        run.define_metric(f"{role}/epoch", hidden=True)
-        run.define_metric(f"{role}/*", step_metric=f"{role}/epoch")
     return run
+
+
+def define_curve(run: Any, role: str) -> None:
+    """Let W&B draw what it is told of a training against its epochs."""
+    run.define_metric(f"{role}/epoch", hidden=True)
+    run.define_metric(f"{role}/*", step_metric=f"{role}/epoch")
 
 
 def _name(method: str, ratio: float, seeds: dict[str, int]) -> str:
@@ -106,7 +117,12 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row's numbers and words without what is nested: metrics and costs beside the rest."""
     plain = {name: value for name, value in row.items() if not isinstance(value, dict | list)}
     cost = {name: value for name, value in row["cost"].items() if name != "shared"}
-    return plain | row["metrics"] | cost | {"unknown": " ".join(row["cost"]["unknown"])}
+    return plain | row["metrics"] | _best(row) | cost | {"unknown": " ".join(row["cost"]["unknown"])}
+
+
+def _best(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the best accuracy of each side by a name that says on which split it was selected."""
+    return {f"{side}_best_{best['split']}_top1": best["top1"] for side, best in row.get("best", {}).items()}
 
 
 def _epoch_first(name: str) -> tuple[bool, str]:

@@ -2,19 +2,23 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 from dataprune import launch
+from dataprune.config import EvaluateConfig, RunConfig
 from dataprune.cost import COUNTED
 from dataprune.identity import from_plain
+from dataprune.pipeline import look
 from dataprune.processes import run_in_processes
+from tests.test_callbacks import lines
 
 WORDS = [
     "method=el2n_early", "run.threads=1", "run.accelerator=cpu", "surrogate.snapshots=[1]", "method.epoch=1",
-    "method.runs=1", "signals.batch_size=50", "evaluate.batch_size=7",
+    "method.runs=1", "signals.batch_size=50", "evaluate.batch_size=7", "pretrain.model.norm=group",
 ]  # fmt: skip
 
 
@@ -49,6 +53,7 @@ INPUTS = {
     "signals": {"model": "surrogate"} | SOURCE,
     "target_result": {"model": "adapted"} | TARGET,
     "adapted": {"init": "model"} | TARGET,
+    "model": {"subset": "subset"} | SOURCE,
 }
 
 
@@ -83,3 +88,28 @@ def test_features_of_a_linear_probe_are_computed_once_by_all(again):
     ours, theirs = (torch.load(folder / "model.pt") for folder in (one, two))
     for name in ours:
         torch.testing.assert_close(theirs[name], ours[name], atol=1e-5, rtol=1e-4)
+
+
+def test_parts_of_batches_are_summed_over_processes(again):
+    """186 examples in batches of 40: the last one has 26, 13 a process, in parts of 7 and 6."""
+    words = {"batch_size": 40, "accumulate": 2, "eval_every": 1}
+    (one, facts), (two, same) = again("model", 1, **words | {"accumulate": 1}), again("model", 2, processes=2, **words)
+    assert same == facts
+    ours, theirs = (torch.load(folder / "model.pt") for folder in (one, two))
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], atol=1e-3, rtol=1e-2)
+    for line, other in zip(*(lines(folder / "history.jsonl") for folder in (one, two)), strict=True):
+        assert line == pytest.approx(other, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("processes", "nodes", "test", "expected"),
+    [(8, 1, 50_000, 8), (8, 1, 10_000, 2), (8, 1, 4_000, 1), (1, 1, 50_000, 1), (8, 2, 15_000, 2), (8, 2, 50_000, 8)],
+)
+def test_as_many_processes_look_as_have_something_to_see(jobs, processes, nodes, test, expected):
+    """In batches of 512, eight a process at least, and the same number on each machine."""
+    recipe = replace(jobs.config().pretrain, processes=processes)
+    stage = Mock(run=RunConfig(nodes=nodes))
+    data = Mock(facts={"test": test}, inputs=lambda loader: {})
+    look(stage, "evaluate", EvaluateConfig(), "source_result", data, recipe, model=None)
+    assert stage.call_args.args[3] == expected

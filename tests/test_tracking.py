@@ -57,3 +57,46 @@ def test_wandb_offline_gets_a_run_for_each_job_and_one_for_the_report(jobs):
     assert rows["random"]["cost"]["images_seen"] == 372
     pictures = [name for name in by_name["trial report"]["summary"] if name.startswith("report/accuracy")]
     assert len(pictures) == 2
+
+
+class Told:
+    """What a W&B run is told."""
+
+    def __init__(self):
+        self.metrics, self.logged, self.summary, self.config, self.tags, self.name = {}, [], {}, {}, (), ""
+
+    def define_metric(self, name, **words):
+        self.metrics[name] = words
+
+    def log(self, values):
+        self.logged.append(values)
+
+    def finish(self, exit_code):
+        pass
+
+
+def test_baselines_have_curves_and_figures_of_their_own_in_wandb(jobs):
+    words = ["method=random", "baselines=standard", "pretrain.eval_every=1", "target=none"]
+    with Tracker(jobs.config(*words), jobs.folder, "sweep") as tracker:
+        tracker.wandb = Told()
+        rows = jobs.run(*words, follow=tracker.follow)
+        tracker.finish(rows)
+        told = tracker.wandb
+    whole = next(row for row in rows if row["experiment"] == "full")
+    assert rows[0]["experiment"] == "method"
+    assert told.metrics["model/*"] == {"step_metric": "model/epoch"}
+    assert told.metrics["full.model/*"] == {"step_metric": "full.model/epoch"}
+    assert [line["full.model/epoch"] for line in told.logged if "full.model/epoch" in line] == [0, 1]
+    assert told.summary["method"] == "random"
+    assert told.summary["source_top1"] == rows[0]["metrics"]["source_top1"]
+    assert told.summary["full/source_top1"] == whole["metrics"]["source_top1"]
+    assert told.summary["full/source_best_test_top1"] == whole["best"]["source"]["top1"]
+
+
+def test_a_row_says_which_epoch_was_best_and_that_the_test_split_has_said_so(jobs):
+    (row,) = jobs.run("method=random", "pretrain.epochs=4", "pretrain.eval_every=1")
+    home = jobs.store / "train" / row["keys"]["model"]
+    curve = [json.loads(line)["test_top1"] for line in (home / "history.jsonl").read_text().splitlines()]
+    best = {"top1": max(curve), "epoch": curve.index(max(curve)), "of": 4, "split": "test"}
+    assert row["best"] == {"source": best}, "the transfer has no curve"
+    assert row["metrics"]["source_top1"] == curve[-1], "what counts is the last epoch's"

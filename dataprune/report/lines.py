@@ -82,7 +82,7 @@ def settings(part: pd.DataFrame) -> dict[str, list[str]]:
 
 def _flat(row: Row) -> dict[str, Any]:
     side = "target" if row["target"] else "source"
-    metrics, cost = row["metrics"], row["cost"]
+    metrics, cost, best = row["metrics"], row["cost"], row.get("best", {}).get(side, {})
     line = {name: row[name] for name in ("method", "level", "trains_on", "kept", "of", "identity", "config", "keys")}
     line |= {name: row[name] or "-" for name in SECTION}
     line |= {name: cost[name] for name in COSTS} | {"flops": np.nan if cost["flops"] is None else cost["flops"]}
@@ -94,6 +94,8 @@ def _flat(row: Row) -> dict[str, Any]:
             "prune_ratio": round(row["prune_ratio"], ROUNDED),
             "seeds": seeds_of(row),
             "accuracy": metrics[f"{side}_top1"],
+            "best": best.get("top1", np.nan),
+            "best_split": best.get("split", ""),
             "worst_class": metrics.get(f"{side}_worst_class_top1", np.nan),
             "source_top1": metrics.get("source_top1", np.nan),
             "classes_only": pruned_classes and not row["target"],
@@ -124,7 +126,8 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     assert n == len(group), f"{first.label}: rows of one experiment twice (see reading.usable)"
     line = {name: first[name] for name in (*LINE, *SAME)} | {"n": n}
     line |= {"accuracy": group.accuracy.mean(), "std": group.accuracy.std(ddof=1) if n > 1 else np.nan}
-    line |= {name: group[name].mean(skipna=False) for name in ("source_top1", "worst_class", "kept", *COSTS)}
+    line |= {name: group[name].mean(skipna=False) for name in ("best", "source_top1", "worst_class", "kept", *COSTS)}
+    line["best_split"] = " ".join(sorted(set(group.best_split) - {""}))
     unknown = tuple(sorted({stage for stages in group.unknown for stage in stages}))
     line |= {name: bool(group[name].any()) for name in ("claimed", "unverified")}
     return line | {"of": first.of, "unknown": unknown}

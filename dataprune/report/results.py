@@ -11,7 +11,7 @@ from dataprune.report.cautions import cautions
 from dataprune.report.page import Page
 from dataprune.report.published import Published, published
 
-NAMES = ["line", "pruned", "kept", "accuracy, %", "n", "published, %", "worst class, %", "source, %"]
+NAMES = ["line", "pruned", "kept", "accuracy, %", "best, %", "n", "published, %", "worst class, %", "source, %"]
 NAMES += ["images seen", "images forward", "images backward", "FLOPs", "device s"]
 MOST_LINES = 60  # in a plot
 COST = (
@@ -54,7 +54,10 @@ def show_results(
 
 def _show_table(page: Page, lines: pd.DataFrame, known: dict[tuple[str, float], Published]) -> None:
     dropped = {NAMES.index("published, %")} if not known else set()
+    dropped |= {NAMES.index("best, %")} if lines.best.isna().all() else set()
     page.table(_without(NAMES, dropped), ((kinds, _without(cells, dropped)) for kinds, cells in _lines(lines, known)))
+    if not lines.best.isna().all():
+        page.note(tables.BEST)
     if known:
         networks = sorted({f"{p.network}: {p.reference}" for p in known.values()})
         page.note(
@@ -117,6 +120,7 @@ def _lines(part: pd.DataFrame, known: dict[tuple[str, float], Published]) -> lis
             f"{line.prune_ratio:g}",
             f"{line.kept:,.0f}",
             tables.percent(line.accuracy, line.std, line.n),
+            tables.best(line),
             line.n,
             f"{figure.top1:g}" if figure else "",
             _share(line.worst_class),

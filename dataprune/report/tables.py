@@ -14,15 +14,28 @@ CLASSES_ONLY = (
     "Accuracy over the kept classes only: another, easier test for each line. Not to be compared with other "
     "lines, with one another, or with the whole source."
 )
+BEST = (
+    "Accuracy: after the last epoch. Best: the highest of the epochs that were measured while training (eval_every). "
+    "It is selected on the split that it is measured on, the test split unless another is named: an optimistic figure, "
+    "for comparison with papers that report it so."
+)
 TESTED = ["against", "points", "low", "high", "p", "p_holm", "n_random", "verdict"]
 COLUMNS = [*SECTION, "level", "method", "label", "identity", "trains_on", "classes_only", "prune_ratio", "kept", "of"]
-COLUMNS += ["n", "accuracy", "std", "worst_class", "source_top1", *COSTS, "unknown", "claimed"]
+COLUMNS += ["n", "accuracy", "std", "best", "best_split", "worst_class", "source_top1", *COSTS, "unknown", "claimed"]
+BEST_WIDTH = 20  # characters of that column, where there is one
 NARROWEST = 22  # characters of the first column
 
 
 def percent(mean: float, std: float, n: int) -> str:
     """Return `93.1 ±0.6`, or no deviation if there is one seed."""
     return f"{mean * 100:5.1f}" + (f" ±{std * 100:.1f}" if n > 1 else "     ")
+
+
+def best(line: Any) -> str:
+    """Return the best accuracy, with the split where that is not the test split; nothing where none is known."""
+    if np.isnan(line.best):
+        return ""
+    return f"{line.best * 100:.1f}" + ("" if line.best_split == "test" else f" ({line.best_split})")
 
 
 def p_value(p: float) -> str:
@@ -87,6 +100,7 @@ def _section(name: tuple[str, ...], lines: pd.DataFrame, summed: pd.DataFrame, t
     blocks = [where(name)]
     if len(whole):
         blocks += _lines(whole, width)
+        blocks += [] if whole.best.isna().all() else [BEST]
     if len(apart):
         blocks += ["", CLASSES_ONLY, *_lines(apart, width)]
     blocks += [f"note: {note}" for note in cautions(lines, summed)]
@@ -96,11 +110,14 @@ def _section(name: tuple[str, ...], lines: pd.DataFrame, summed: pd.DataFrame, t
 
 
 def _lines(part: pd.DataFrame, width: int) -> list[str]:
-    head = f"{'line':{width}}{'pruned':>7}{'kept':>9}{'accuracy %':>13}{'n':>4}{'images seen':>13}"
+    curves = not part.best.isna().all()
+    head = f"{'line':{width}}{'pruned':>7}{'kept':>9}{'accuracy %':>13}"
+    head += (f"{'best %':>{BEST_WIDTH}}" if curves else "") + f"{'n':>4}{'images seen':>13}"
     lines = [head + f"{'forward':>15}{'backward':>15}{'FLOPs':>12}{'device s':>13}"]
     for line in part.itertuples():
         start = f"{called(line):{width}}{line.prune_ratio:7g}{line.kept:9.0f}"
-        start += f"{percent(line.accuracy, line.std, line.n):>13}{line.n:4d}{line.images_seen:13,.0f}"
+        start += f"{percent(line.accuracy, line.std, line.n):>13}" + (f"{best(line):>{BEST_WIDTH}}" if curves else "")
+        start += f"{line.n:4d}{line.images_seen:13,.0f}"
         costs = f"{paid(line, 'images_forward'):>15}{paid(line, 'images_backward'):>15}"
         lines.append(start + costs + f"{paid(line, 'flops'):>12}{paid(line, 'device_s'):>13}")
     return lines

@@ -172,3 +172,22 @@ def test_hundreds_of_lines_are_all_in_the_table_but_not_all_plotted(tmp_path, mo
     assert "Plotted are the first 60 of 70 lines." in text
     assert "is shown of the first 40 of 70 lines." in text
     assert [len(labels) for _, labels in shown] == [60, 60]
+
+
+def test_the_best_epoch_stands_beside_the_last_and_says_where_it_was_selected(tmp_path):
+    curve = {"epoch": 3, "of": 6}
+    rows = [
+        row(accuracy=0.7, best={"source": {"top1": 0.75, "split": "test"} | curve}),
+        d2(0.1, 0.8, best={"source": {"top1": 0.85, "split": "validation"} | curve}),
+    ]
+    text = drawn(tmp_path, rows)
+    assert "<th>best, %" in text
+    assert "<td>75.0<" in text
+    assert "<td>85.0 (validation)<" in text
+    assert "selected on the split that it is measured on" in text
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert dict(zip(table.best, table.best_split, strict=True)) == {0.75: "test", 0.85: "validation"}
+
+
+def test_without_a_curve_there_is_no_column_for_its_best(tmp_path):
+    assert "best, %" not in drawn(tmp_path, [row()])

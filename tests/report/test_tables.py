@@ -48,6 +48,16 @@ def test_the_terminal_shows_each_line_with_its_label_and_n():
     assert "One surrogate serves all seeds of d2 gamma=0.1, d2 gamma=0.5:" in text
 
 
+def test_the_terminal_shows_the_best_epoch_where_there_is_a_curve():
+    curve = {"source": {"top1": 0.85, "split": "validation", "epoch": 3, "of": 6}}
+    text = tables.printed(*whole([row(accuracy=0.7), d2(0.1, 0.8, best=curve)]))
+    lines = [line.split() for line in text.splitlines() if line.startswith(("d2 ", "random "))]
+    assert ["80.0", "85.0", "(validation)", "1"] in [line[3:7] for line in lines]
+    assert ["70.0", "1"] in [line[3:5] for line in lines], "it has none"
+    assert tables.BEST in text
+    assert tables.BEST not in tables.printed(*whole(page_rows()))
+
+
 def test_the_terminal_sets_accuracy_over_kept_classes_apart():
     rows = [row("label_mapping", 0.99, level="class"), full()]
     first, _, second = tables.printed(*whole(rows)).partition(tables.CLASSES_ONLY)
