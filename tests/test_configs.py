@@ -14,7 +14,7 @@ CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder", "text_files"}  # readers
 FROM_FILES = {
     "external", "influence", "influence_reverse", "influence_examples", "influence_examples_reverse", "handpicked_file",
-    "handpicked_wordnet",
+    "handpicked_wordnet", "registered",
 }  # fmt: skip
 
 

@@ -38,6 +38,19 @@ def _ids(words: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
     return ids | {word: int(word) for word in others if int(word) < len(class_names)}
 
 
+def masked(path: str | Path, *, model: int) -> np.ndarray:
+    """float32 (c,): 1 for what model number `model` was trained on, by row of a .npy file of masks (m, c), bool or 0/1.
+
+    For ready models of an influence experiment; c counts classes, or examples of a method about examples.
+    """
+    masks = np.load(path, mmap_mode="r", allow_pickle=False)
+    if masks.ndim != 2 or masks.dtype.kind not in "biu":
+        raise ConfigError("path", Shown(f"{str(path)!r} with {masks.dtype} {masks.shape}"), "masks (models, units)")
+    if not 0 <= model < len(masks):
+        raise ConfigError("model", model, f"0 to {len(masks) - 1}, a row of {path}")
+    return (masks[model] > 0).astype(np.float32)
+
+
 def below(path: str | Path, class_names: Sequence[str], *, synsets: Sequence[str]) -> np.ndarray:
     """float32 (classes,): 1 for the classes that are one of `synsets` or below one in WordNet.
 

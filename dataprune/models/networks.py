@@ -203,3 +203,26 @@ def torchvision(in_channels: int, name: str, **constants: Any) -> nn.Module:
     setattr(network.get_submodule(parent), last, nn.Identity())
     network.num_features = layer.in_features
     return network
+
+
+def resnet18_widths(in_channels: int, widths: tuple[int, ...] = (16, 64, 256, 1024)) -> nn.Module:
+    """ResNet-18 for photographs (7x7 stem, max-pool) with stages of other widths than 64 to 512.
+
+    The default is that of data-transfer's ready models (example level); their checkpoints have torchvision's names.
+    """
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    if in_channels != 3 or len(widths) != 4:
+        raise ConfigError("model.widths", list(widths), "four widths, and source.channels=3")
+    network = ResNet(BasicBlock, [2, 2, 2, 2])
+    network.conv1 = nn.Conv2d(3, widths[0], 7, 2, 3, bias=False)
+    network.bn1 = nn.BatchNorm2d(widths[0])
+    network.inplanes = widths[0]
+    for i, width in enumerate(widths):
+        setattr(network, f"layer{i + 1}", network._make_layer(BasicBlock, width, 2, stride=2 if i else 1))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    network.fc = nn.Identity()
+    network.num_features = widths[-1]
+    return network
