@@ -81,6 +81,7 @@ class DataConfig:
     crop: float | None = None  # centred square: side in pixels, or a share (above 0 to 1) of the largest one
     mean: list[float] | None = None  # per channel, of pixel values 0-255 divided by 255; None = of the train split
     std: list[float] | None = None
+    normalise: str = _choice("own", "own", "source")  # of a target; source = its mean and std, whatever stands above
     limit: LimitConfig = field(default_factory=LimitConfig)
     storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
@@ -131,12 +132,14 @@ class TrainConfig:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
-    batch_size: int = _number(128, 1)  # global: shared out over the processes
+    # global: shared out over the processes; 0 (transfer) = min(1024, largest power of two <= a quarter of the examples)
+    batch_size: int = _number(128, 0)
     buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
     loader: str = _choice("memory", "memory", "workers")  # decoded once, or by worker processes at every epoch
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
+    frozen_bn: bool = True  # of trainable=head; False = the backbone's batch norm goes on adapting its statistics
     head: str = _choice("fresh", "fresh", "reuse")  # of a model that comes in
     label_smoothing: float = _number(0.0, 0, 1)
     clip_norm: float | None = _number(None, 0)
@@ -195,6 +198,9 @@ class EvaluateConfig:
     VERSION: ClassVar[int] = 2
     split: str = _choice("test", "test", "validation", "train")
     half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
+    metric: str = _choice(
+        "top1", "top1", "per_class"
+    )  # of the target, what reports show; per_class = mean over classes
     batch_size: int = _number(512, 1)
 
 

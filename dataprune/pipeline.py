@@ -20,6 +20,7 @@ from dataprune.config import (
     AdoptConfig,
     CombineConfig,
     Config,
+    DataConfig,
     DynamicsConfig,
     EvaluateConfig,
     ScoreConfig,
@@ -29,6 +30,7 @@ from dataprune.config import (
 )
 from dataprune.cost import cost_file
 from dataprune.data.examples import Examples
+from dataprune.data.order import batch_for
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.experiments import experiments, sampler_at
@@ -107,12 +109,12 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
             check_claim(cfg, source.table, subset)
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         classes_only = subset if method.level == "class" else None
-        whole = replace(cfg.evaluate, half="all")  # `half` is of the target
+        whole = replace(cfg.evaluate, half="all", metric="top1")  # these are of the target
         seen_so = source.inputs(cfg.pretrain.loader)
         stage("evaluate", whole, "source_result", model=model, subset=classes_only, **seen_so)
 
     if target is not None:
-        adapted = train(stage, transfer := transferring(cfg), "adapted", target, init=model)
+        adapted = train(stage, transfer := transferring(cfg, target), "adapted", target, init=model)
         stage("evaluate", cfg.evaluate, "target_result", model=adapted, **target.inputs(transfer.loader))
     return row_of(cfg, stage.results, stage.built)
 
@@ -121,10 +123,20 @@ def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Da
     """The source, the target and the other targets by name, indexed and found fit for the experiment."""
     of_source, of_target = loaders(cfg, plan_of(cfg))
     source = stage.data(cfg.source, "source", of_source)
-    target = stage.data(cfg.target, "target", of_target) if cfg.target else None
-    others = {name: stage.data(data, f"others.{name}", of_target) for name, data in cfg.others.items()}
+    target = stage.data(normalised(cfg.target, source), "target", of_target) if cfg.target else None
+    others = {n: stage.data(normalised(d, source), f"others.{n}", of_target) for n, d in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
     return source, target, others
+
+
+def normalised(data: DataConfig, source: Data) -> DataConfig:
+    """The config of a target with the source's mean and std, if it asks for them."""
+    if data.normalise == "own":
+        return data
+    codec = source.header["codec"]
+    if codec.get("mean") is None:
+        raise ConfigError("target.normalise", "source", "own: the source's codec has no mean and std")
+    return replace(data, mean=list(codec["mean"]), std=list(codec["std"]))
 
 
 def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
@@ -322,9 +334,12 @@ def pretraining(cfg: Config, source: Data) -> TrainConfig:
     return recipe
 
 
-def transferring(cfg: Config) -> TrainConfig:
+def transferring(cfg: Config, target: Data) -> TrainConfig:
     """The recipe of the target model; without a source model a fresh network learns all its weights."""
     assert cfg.transfer is not None
+    recipe = cfg.transfer
+    if recipe.batch_size == 0:
+        recipe = replace(recipe, batch_size=batch_for(target.facts["train"]))
     if cfg.method.trains_on == "nothing":
-        return replace(cfg.transfer, model=cfg.pretrain.model, trainable="all", head="fresh")
-    return cfg.transfer
+        recipe = replace(recipe, model=cfg.pretrain.model, trainable="all", head="fresh")
+    return recipe if recipe.trainable == "head" else replace(recipe, frozen_bn=True)

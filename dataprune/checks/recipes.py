@@ -54,6 +54,8 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(f"{role}.head", "reuse", "fresh: only a model that comes in has a head to reuse (transfer)")
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
+    if role != "transfer" and recipe.batch_size == 0:
+        raise ConfigError(f"{role}.batch_size", 0, "1 or more: only a transfer's follows from its target")
     if recipe.trainable == "head":
         check_head(recipe, role)
 
@@ -63,7 +65,7 @@ def check_head(recipe: TrainConfig, role: str) -> None:
     if recipe.adversarial.epsilon:
         key = f"{role}.adversarial.epsilon"
         raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
-    if recipe.resolution and recipe.augment == AugmentConfig():
+    if recipe.resolution and recipe.frozen_bn and recipe.augment == AugmentConfig():
         raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
 
 

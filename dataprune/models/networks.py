@@ -31,7 +31,7 @@ class Network(nn.Module):
         self.input = input
         self.backbone = backbone
         self.head = nn.Linear(backbone.num_features, n_classes)  # type: ignore[arg-type]
-        self.frozen = False
+        self.frozen, self.frozen_bn = False, True
         self.channels_last: bool | None = None  # memory layout that its recipe asks for; None = on GPUs only
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
@@ -44,9 +44,10 @@ class Network(nn.Module):
         """Float logits (b, classes), from the inputs of a batch, or from features=(b, d) computed before."""
         return self.head(inputs[FEATURES] if FEATURES in inputs else self.features(**inputs))
 
-    def freeze_backbone(self) -> None:
-        """Only the head learns; the backbone stays in eval mode (its batch-norm statistics too)."""
-        self.frozen = True
+    def freeze_backbone(self, bn: bool = True) -> None:
+        """Only the head learns; the backbone stays in eval mode, its batch norm too unless `bn` is False: then its
+        statistics follow the batches (as in data-transfer), though its weights stand still."""
+        self.frozen, self.frozen_bn = True, bn
         self.backbone.requires_grad_(False)
         self.train(self.training)
 
@@ -55,6 +56,9 @@ class Network(nn.Module):
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
+            for module in self.backbone.modules() if mode and not self.frozen_bn else ():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.train()
         return self
 
 

@@ -6,6 +6,7 @@ of kept classes count, and figures of different ratios must not be compared. Fil
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dataprune.passes import feed_of, load_network, outputs
 from dataprune.selectors.classes import examples_of
 
 CONFIG = EvaluateConfig
+log = logging.getLogger(__name__)
 
 
 def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
@@ -33,6 +35,10 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     with feed_of(run) as feed:
         passed = outputs(network, examples, ids, config.batch_size, feed, label, tally)
         logits = torch.cat([batch_logits.cpu() for _, batch_logits in passed])
+    present = len(np.unique(examples.labels[ids]))
+    if config.metric == "per_class" and present < len(examples.classes):
+        missing = len(examples.classes) - present
+        log.warning("%s: %d of %d classes have no example, and do not count", label, missing, len(examples.classes))
     metrics, outcomes = measure(logits, torch.from_numpy(examples.labels[ids]))
     (work / "metrics.json").write_text(json.dumps(metrics, indent=1))
     arrays: dict[str, Any] = {"ids": ids} | outcomes

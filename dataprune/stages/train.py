@@ -122,7 +122,7 @@ class Training:
         network.channels_last = self.description["channels_last"] = config.channels_last
         check_input(network, self.examples)
         if config.trainable == "head":
-            network.freeze_backbone()
+            network.freeze_backbone(config.frozen_bn)
         return network.to(memory_format=layout(network, self.device))
 
     def classifier(self, network: Network) -> Classifier:
@@ -219,7 +219,7 @@ class Training:
 
     def _loader(self, network: Network, order: Order) -> Loader:
         augment, weights = self.config.augment, self.weights
-        if self.config.trainable == "head" and augment == AugmentConfig():
+        if self.config.trainable == "head" and self.config.frozen_bn and augment == AugmentConfig():
             return VectorLoader(self.examples, order, self._features(network), weights=weights)
         extra: dict[str, Any] = {}
         if isinstance(self.examples.codec, Images):
