@@ -60,7 +60,7 @@ def job_of(option, folder):
     """The typed job of a transfer, on a folder that is there."""
     (folder / "data").mkdir(exist_ok=True)
     (folder / "data" / "train.parquet").touch()
-    return typed(composed(f"+transfer={option}", *target_of(option), f"target.path={folder / 'data'}"))
+    return typed(composed(f"transfer={option}", *target_of(option), f"target.path={folder / 'data'}"))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -90,7 +90,7 @@ def test_every_transfer_is_in_the_table_and_in_the_sweep():
     named = {path.stem for path in (CONF / "transfer").glob("*.yaml")} - {"data_transfer"}
     assert named == {*PUBLISHED, *(f"{name}_full" for name in PUBLISHED if name != "imagenet1k")}
     template = OmegaConf.load(entry.here("multirun_templates") / "data_transfer_all.yaml")
-    swept = template.hydra.sweeper.params["+transfer"].replace(" ", "").split(",")
+    swept = template.hydra.sweeper.params["transfer"].replace(" ", "").split(",")
     assert sorted(swept) == sorted(named)
 
 
@@ -110,7 +110,7 @@ def folders(tmp_path_factory):
 
 def test_one_source_model_serves_every_target_and_both_ways(folders, tmp_path):
     words = [
-        "+multirun_templates=data_transfer_all", "+transfer=pets,pets_full,imagenet1k", "target=folder",
+        "+multirun_templates=data_transfer_all", "transfer=pets,pets_full,imagenet1k", "target=folder",
         f"source.path={folders / 'imagenet'}", "source.size=32", "target.size=32", "run.workers=0", "run.report=false",
         "run.progress=false", "pretrain.epochs=1", "pretrain.precision=float32", "pretrain.resolution={}",
         "pretrain.batch_size=8", "transfer.epochs=2", "run.accelerator=cpu",
