@@ -29,6 +29,7 @@ from dataprune.config import (
 )
 from dataprune.errors import ConfigError
 from dataprune.launch import recipe_of
+from dataprune.overrides import check_words
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 
@@ -215,3 +216,9 @@ def test_a_worker_gets_the_config_that_was_written_for_it(config):
 def test_a_worker_refuses_a_config_of_another_version():
     with pytest.raises(OmegaConfBaseException, match="ema"):
         from_plain(TrainConfig, dataclasses.asdict(TrainConfig()) | {"ema": 0.9})
+
+
+def test_no_transfer_beside_a_target_is_told_before_hydra_stumbles_over_it():
+    with pytest.raises(ConfigError, match=r"^transfer=None: expected target=none"):
+        check_words(["transfer=null", "seed=1"])
+    check_words(["transfer=pets", "seed=1"])
