@@ -70,6 +70,7 @@ class DataConfig:
     std: list[float] | None = None
     interpolation: str | None = _choice(None, "bilinear", "bicubic", "area")  # of all resizing; None = bilinear
     antialias: bool | None = None  # average over all pixels that a smaller one covers; None = true
+    normalise: str = _choice("own", "own", "source")  # of a target; source = its mean and std, whatever stands above
     limit: LimitConfig = field(default_factory=LimitConfig)
     validation: float | None = None  # the share of train, of each class, that becomes the validation split
     expect: dict[str, int] = field(default_factory=dict)  # published sizes: examples of a split by its name, classes
@@ -113,7 +114,8 @@ class TrainConfig:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     epochs: int | None = _number(None, 1)
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
-    batch_size: int = _number(128, 1)  # global: shared out over the processes
+    # global: shared out over the processes; 0 (transfer) = min(1024, largest power of two <= a quarter of the examples)
+    batch_size: int = _number(128, 0)
     drop_last: bool = False  # leave out of each epoch what does not fill a batch
     buckets: int = _number(0, 0, unit="batches")  # of so many the texts are put together by length; 0 = as they come
     loader: str = _choice("memory", "memory", "workers", "dali")  # decoded once, or at every epoch (DALI: the extra)
@@ -121,6 +123,7 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
+    frozen_bn: bool = True  # of trainable=head; False = the backbone's batch norm goes on adapting its statistics
     # of a model that comes in; matched: the rows of those of its classes that have the new classes' names
     head: str = _choice("fresh", "fresh", "reuse", "matched")
     # of a head that is reused: the file of the outputs that are kept, in their order (mapping_dict.txt)
@@ -203,6 +206,9 @@ class EvaluateConfig:
     VERSION: ClassVar[int] = 2
     split: str = _choice("test", "test", "validation", "train")
     half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
+    metric: str = _choice(
+        "top1", "top1", "per_class"
+    )  # of the target, what reports show; per_class = mean over classes
     batch_size: int = _number(512, 1)
     # ImageNet's: ReaL's label sets; which outputs of a 21K model are the 1,000 classes; the set that they are about
     real: str | None = field(default=None, metadata={"place": True})

@@ -158,7 +158,8 @@ class Planner(Stages):
         steps = config.iterations or config.epochs * steps_of(count, config.batch_size, config.drop_last)  # type: ignore[operator]
         seen = steps * min(config.batch_size, count)
         image_s = speed.image_s
-        if image_s is not None and config.trainable == "head":  # the features once, and steps of a linear layer
+        once = config.trainable == "head" and config.frozen_bn
+        if image_s is not None and once:  # the features once, and steps of a linear layer
             seconds: float | None = count * image_s / 3 + 1e-3 * steps
         else:
             seconds = None if image_s is None else seen * image_s / self._devices(config.processes)

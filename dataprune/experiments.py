@@ -1,10 +1,14 @@
 """The single experiments that a job asks for: its method and its baselines, each for every target, said in one way."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
-from dataprune.config import Config, DataConfig, MethodConfig
+from dataprune.config import Config, DataConfig, MethodConfig, TrainConfig
+from dataprune.data.order import batch_for, steps_of
+from dataprune.dataset import Data
 from dataprune.plan import plan_of
+from dataprune.selectors.budget import budget
 
 
 def experiments(cfg: Config) -> list[tuple[str, Config]]:
@@ -47,3 +51,35 @@ def asks_for_ratio(method: MethodConfig) -> bool:
 def sampler_at(method: MethodConfig, prune_ratio: float) -> dict[str, Any]:
     """The method's sampler, the prune ratio in the place of that word."""
     return {name: prune_ratio if value == "prune_ratio" else value for name, value in method.sampler.items()}
+
+
+def pretraining(cfg: Config, source: Data) -> TrainConfig:
+    """The recipe of the source model.
+
+    `short_full` and samplers that choose anew each epoch cost less than the whole source does, in the same way whether
+    the recipe counts epochs or iterations: short_full takes the kept fraction of the steps, a sampler's epochs are as
+    many as those of the whole source, each of fewer examples.
+    """
+    recipe, ratio, n = cfg.pretrain, cfg.prune_ratio, source.facts["train"]
+    if cfg.method.trains_on == "dynamic":
+        per_epoch = steps_of(n, recipe.batch_size, recipe.drop_last)
+        epochs = recipe.epochs or max(1, round(recipe.iterations / per_epoch))  # type: ignore[operator]
+        return replace(recipe, epochs=epochs, iterations=None, sampler=sampler_at(cfg.method, ratio))
+    if cfg.method.trains_on == "short_full" and recipe.epochs is not None:
+        images = budget(ratio, n) * recipe.epochs
+        return replace(recipe, epochs=None, iterations=math.ceil(images / recipe.batch_size))
+    if cfg.method.trains_on == "short_full":
+        assert recipe.iterations is not None
+        return replace(recipe, iterations=budget(ratio, recipe.iterations))
+    return recipe
+
+
+def transferring(cfg: Config, target: Data) -> TrainConfig:
+    """The recipe of the target model; without a source model a fresh network learns all its weights."""
+    assert cfg.transfer is not None
+    recipe = cfg.transfer
+    if recipe.batch_size == 0:
+        recipe = replace(recipe, batch_size=batch_for(target.facts["train"]))
+    if cfg.method.trains_on == "nothing":
+        recipe = replace(recipe, model=cfg.pretrain.model, trainable="all", head="fresh", head_columns=None)
+    return recipe if recipe.trainable == "head" else replace(recipe, frozen_bn=True)

@@ -21,7 +21,10 @@ def check_overrides(cfg: Config, words: Sequence[str]) -> None:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise a ConfigError for values of a transfer beside target=none: there Hydra ends in a stack trace."""
+    """Raise a ConfigError for values of a transfer beside target=none, and for no transfer beside a target: there Hydra
+    ends in a stack trace."""
+    if "transfer=null" in words:
+        raise ConfigError("transfer", None, "target=none, which takes the transfer away too")
     keys = [word.lstrip("+~").partition("=")[0] for word in words]
     lost = next((key for key in keys if key.startswith("transfer.")), None)
     if lost is not None and "target=none" in words:

@@ -11,19 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dataprune.checks.data import check_data
 from dataprune.checks.job import check_functions
-from dataprune.checks.networks import check_head, check_networks
-from dataprune.checks.recipes import check_sampler
-from dataprune.config import Config, EvaluateConfig, SignalsConfig, TrainConfig
+from dataprune.checks.networks import check_head
+from dataprune.checks.training import check_claim, check_training
+from dataprune.config import Config, DataConfig, EvaluateConfig, SignalsConfig, TrainConfig
 from dataprune.cost import cost_file
-from dataprune.data.examples import Examples
-from dataprune.data.order import steps_of
 from dataprune.dataset import Data
-from dataprune.errors import ConfigError, Shown
-from dataprune.experiments import experiments, sampler_at
+from dataprune.errors import ConfigError
+from dataprune.experiments import experiments, pretraining, transferring
 from dataprune.formats.dynamics import digest
 from dataprune.formats.dynamics import look as look_at_files
 from dataprune.influence.collect import check_influence, collect
@@ -31,7 +27,6 @@ from dataprune.launch import Follow
 from dataprune.models.weights import weights_of
 from dataprune.plan import PREFIX, Call, Plan, plan_of
 from dataprune.rows import row_name, row_of
-from dataprune.selectors.budget import budget
 from dataprune.stage_calls import Stages, Stamps
 from dataprune.stage_configs import (
     AdoptConfig,
@@ -45,7 +40,6 @@ from dataprune.stage_configs import (
 from dataprune.store import Result, Store
 from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
-from dataprune.subset import Subset
 
 BATCHES_EACH = 8  # that a process which looks at data has at least, where there are several
 log = logging.getLogger(__name__)
@@ -112,11 +106,11 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
             check_claim(cfg, source.table, subset)
         model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
         part = subset if method.level == "class" or method.val_path is not None else None  # it is measured on
-        whole = replace(cfg.evaluate, half="all")  # `half` is of the target
+        whole = replace(cfg.evaluate, half="all", metric="top1")  # these are of the target
         evaluate(stage, whole, "source", source, cfg.pretrain, model=model, subset=part)
 
     if target is not None:
-        transfer = transferring(cfg)
+        transfer = transferring(cfg, target)
         named = source.table if transfer.head == "matched" else None  # its class names say which rows of the head stay
         adapted = train(stage, transfer, "adapted", target, init=model, init_examples=named)
         evaluate(stage, cfg.evaluate, "target", target, transfer, model=adapted)
@@ -138,10 +132,20 @@ def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Da
     """The source, the target and the other targets by name, indexed and found fit for the experiment."""
     of_source, of_target = loaders(cfg, plan_of(cfg))
     source = stage.data(cfg.source, "source", of_source)
-    target = stage.data(cfg.target, "target", of_target) if cfg.target else None
-    others = {name: stage.data(data, f"others.{name}", of_target) for name, data in cfg.others.items()}
+    target = stage.data(normalised(cfg.target, source), "target", of_target) if cfg.target else None
+    others = {n: stage.data(normalised(d, source), f"others.{n}", of_target) for n, d in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
     return source, target, others
+
+
+def normalised(data: DataConfig, source: Data) -> DataConfig:
+    """The config of a target with the source's mean and std, if it asks for them."""
+    if data.normalise == "own":
+        return data
+    codec = source.header["codec"]
+    if codec.get("mean") is None:
+        raise ConfigError("target.normalise", "source", "own: the source's codec has no mean and std")
+    return replace(data, mean=list(codec["mean"]), std=list(codec["std"]))
 
 
 def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
@@ -318,59 +322,3 @@ def select(stage: Stages, cfg: Config, plan: Plan, known: dict[str, Result | Non
         config = replace(config, heldout=method.val_path)
         inputs["files"] = _content(method.val_path, Path(method.val_path))
     return stage("select", config, "subset", **inputs)
-
-
-def check_training(cfg: Config, plan: Plan, source: Data, target: Data | None) -> None:
-    """Raise a ConfigError for what is known to be wrong once torch is there, before the first training."""
-    check_networks(cfg, plan, source, target)
-    brings = cfg.method.trains_on == "dynamic"
-    check_sampler(cfg.surrogate, "surrogate.sampler", source.facts["train"])
-    check_sampler(pretraining(cfg, source), f"{'method' if brings else 'pretrain'}.sampler", source.facts["train"])
-    if cfg.transfer is not None and target is not None:
-        check_sampler(cfg.transfer, "transfer.sampler", target.facts["train"])
-
-
-def check_claim(cfg: Config, source: Result, subset: Result | None) -> None:
-    """Raise a ConfigError unless the subset that a checkpoint is said to be trained on is the one that is kept here."""
-    assert cfg.pretrain.subset is not None
-    if subset is None:
-        expected = f"null at prune_ratio={cfg.prune_ratio}, where nothing is selected: the row would say full"
-        raise ConfigError("pretrain.subset", cfg.pretrain.subset, expected)
-    if not subset.path.exists():  # only planned, for run.estimate
-        return
-    claimed = Subset.load(cfg.pretrain.subset, Examples(source.path, "train").fingerprint)
-    kept = np.load(subset / "ids.npy")
-    if not np.array_equal(claimed.ids, kept):
-        both = len(np.intersect1d(claimed.ids, kept))
-        found = Shown(f"{cfg.pretrain.subset!r} with {len(claimed.ids)} examples, {both} of them kept here")
-        expected = f"the {len(kept)} examples that {cfg.method.name} keeps at prune_ratio={cfg.prune_ratio}"
-        raise ConfigError("pretrain.subset", found, expected)
-
-
-def pretraining(cfg: Config, source: Data) -> TrainConfig:
-    """The recipe of the source model.
-
-    `short_full` and samplers that choose anew each epoch cost less than the whole source does, in the same way whether
-    the recipe counts epochs or iterations: short_full takes the kept fraction of the steps, a sampler's epochs are as
-    many as those of the whole source, each of fewer examples.
-    """
-    recipe, ratio, n = cfg.pretrain, cfg.prune_ratio, source.facts["train"]
-    if cfg.method.trains_on == "dynamic":
-        per_epoch = steps_of(n, recipe.batch_size, recipe.drop_last)
-        epochs = recipe.epochs or max(1, round(recipe.iterations / per_epoch))  # type: ignore[operator]
-        return replace(recipe, epochs=epochs, iterations=None, sampler=sampler_at(cfg.method, ratio))
-    if cfg.method.trains_on == "short_full" and recipe.epochs is not None:
-        images = budget(ratio, n) * recipe.epochs
-        return replace(recipe, epochs=None, iterations=math.ceil(images / recipe.batch_size))
-    if cfg.method.trains_on == "short_full":
-        assert recipe.iterations is not None
-        return replace(recipe, iterations=budget(ratio, recipe.iterations))
-    return recipe
-
-
-def transferring(cfg: Config) -> TrainConfig:
-    """The recipe of the target model; without a source model a fresh network learns all its weights."""
-    assert cfg.transfer is not None
-    if cfg.method.trains_on == "nothing":
-        return replace(cfg.transfer, model=cfg.pretrain.model, trainable="all", head="fresh", head_columns=None)
-    return cfg.transfer

@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataprune import nodes
+from dataprune.checks.training import check_training
 from dataprune.config import Config, TrainConfig
 from dataprune.errors import ConfigError
+from dataprune.experiments import pretraining
 from dataprune.launch import recipe_of, run_task, write_task
-from dataprune.pipeline import check_training, indexed, plan_of, pretraining
+from dataprune.pipeline import indexed
+from dataprune.plan import plan_of
 from dataprune.progress import THROUGHPUT, WARM_UP
 from dataprune.stage_calls import Stages, Stamps
 from dataprune.store import Store

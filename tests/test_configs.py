@@ -15,7 +15,7 @@ CONF = entry.here("conf")
 NEEDS_PATH = {"parquet", "folder", "text_files", "file_lists", "webdataset", "coop", "named_lists", "svhn"}  # readers
 FROM_FILES = {
     "external", "influence", "influence_reverse", "influence_examples", "influence_examples_reverse", "handpicked_file",
-    "handpicked_wordnet", "subset_file",
+    "handpicked_wordnet", "subset_file", "registered",
 }  # fmt: skip
 
 

@@ -9,7 +9,10 @@ from dataprune import pipeline
 from dataprune.errors import ConfigError
 
 METHODS = sorted({path.stem for path in (entry.here("conf") / "method").glob("*.yaml")} - {"drop"})  # no validation
-FROM_FILES = {"external", "influence", "influence_reverse", "handpicked_file", "handpicked_wordnet"}
+FROM_FILES = {
+    "external", "influence", "influence_reverse", "influence_examples", "influence_examples_reverse", "handpicked_file",
+    "handpicked_wordnet", "registered",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +137,7 @@ def test_every_method_can_be_estimated(method, jobs, shared, capsys):
     np.save(shared / "scores.npy", np.zeros(372, np.float32))
     file = {"handpicked_file": "list.txt", "handpicked_wordnet": "list.txt"}.get(method, "scores.npy")
     words = [f"method.path={shared / file}"] if method in FROM_FILES else []
+    words += ["method.clusters.number=9"] * (method == "feature_mapping_clusters")
     planning.estimate(jobs.config(f"method={method}", "surrogate.epochs=8", "surrogate.snapshots=[2]", *words))
     assert "to build: " in capsys.readouterr().out
 

@@ -25,6 +25,7 @@ LISTS = {"handpicked_file": "3\nA\n", "handpicked_wordnet": "n1 A\nn1 n2\nn2 B\n
 KEPT_CLASSES = {
     "random_halves": 31,
     "left_out": 61,
+    "registered": 2,
     "handpicked": 2,
     "handpicked_file": 2,
     "handpicked_wordnet": 2,
@@ -45,6 +46,9 @@ def test_a_method_selects_its_budget(method, jobs, shared):
     if method in FROM_FILES:
         np.save(shared / f"{method}.npy", np.random.default_rng(0).random(FROM_FILES[method], np.float32))
         extra.append(f"method.path={shared / method}.npy")
+    if method == "registered":
+        np.save(shared / "masks.npy", np.arange(62)[None] < 2)
+        extra.append(f"method.path={shared / 'masks.npy'}")
     if method in LISTS:
         (shared / "list.txt").write_text(LISTS[method])
         extra.append(f"method.path={shared / 'list.txt'}")

@@ -202,6 +202,8 @@ def check_data_set(data: DataConfig, key: str) -> None:
     """Raise a ConfigError when the data set names no reader, or a path that is missing or empty."""
     if "_target_" not in data.reader:
         raise ConfigError(f"{key}.reader", data.reader, "a _target_ such as dataprune.data.folder.read")
+    if key == "source" and data.normalise == "source":
+        raise ConfigError("source.normalise", "source", "own: the source has no other mean and std than its own")
     if data.storage is not None:
         instead = {"files": "workers", "memory": "memory"}.get(data.storage, "memory, or workers")
         recipes = "surrogate.loader=, pretrain.loader=" if key == "source" else "transfer.loader="

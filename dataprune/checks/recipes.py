@@ -63,6 +63,8 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(f"{role}.head_columns", recipe.head_columns, expected)
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
+    if role != "transfer" and recipe.batch_size == 0:
+        raise ConfigError(f"{role}.batch_size", 0, "1 or more: only a transfer's follows from its target")
     if recipe.trainable == "head":
         check_head(recipe, role)
 
@@ -72,7 +74,7 @@ def check_head(recipe: TrainConfig, role: str) -> None:
     if recipe.adversarial.epsilon:
         key = f"{role}.adversarial.epsilon"
         raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
-    if recipe.resolution and recipe.augment == AugmentConfig():
+    if recipe.resolution and recipe.frozen_bn and recipe.augment == AugmentConfig():
         raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
 
 

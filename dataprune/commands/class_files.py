@@ -107,8 +107,9 @@ class Scored:
 
     @property
     def prefix(self) -> str:
-        """What its files begin with: target and method."""
-        return f"{self.row['target']}_{CALLED.get(self.function, self.function)}"
+        """What its files begin with: target (all of those whose scores are combined) and method."""
+        others = self.row["config"].get("others", {}) if "combined" in self.row["keys"] else {}
+        return f"{'_'.join(sorted({self.row['target'], *others}))}_{CALLED.get(self.function, self.function)}"
 
     def rankings(self) -> dict[str, np.ndarray]:
         """Class ids in rank order from the highest (top) and from the lowest (bottom)."""

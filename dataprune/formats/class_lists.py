@@ -4,6 +4,7 @@ Score functions of the methods `handpicked_file` and `handpicked_wordnet`: 1 = l
 data-transfer ships for eleven targets (Jain et al. 2023) are read by the first, or made again by the second.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,13 +49,23 @@ def rows_of(names: Sequence[str], among: Sequence[str]) -> list[int]:
     if unknown:
         found = Shown(f"{len(unknown)} classes that the source has not, such as {', '.join(unknown[:5])}")
         raise ConfigError("transfer.head", found, "fresh, or a target whose classes are called as some of the source's")
-    twice = (
-        sorted({name for name in among if among.count(name) > 1} & set(names)) if len(set(among)) < len(among) else []
-    )
-    if twice:
+    if twice := sorted({name for name, count in Counter(among).items() if count > 1} & set(names)):
         raise ConfigError("transfer.head", Shown(f"classes of one name: {', '.join(twice[:5])}"), "names that differ")
     places = {name: i for i, name in enumerate(among)}
     return [places[name] for name in names]
+
+
+def masked(path: str | Path, *, model: int) -> np.ndarray:
+    """float32 (c,): 1 for what model number `model` was trained on, by row of a .npy file of masks (m, c), bool or 0/1.
+
+    For ready models of an influence experiment; c counts classes, or examples of a method about examples.
+    """
+    masks = np.load(path, mmap_mode="r", allow_pickle=False)
+    if masks.ndim != 2 or masks.dtype.kind not in "biu":
+        raise ConfigError("path", Shown(f"{str(path)!r} with {masks.dtype} {masks.shape}"), "masks (models, units)")
+    if not 0 <= model < len(masks):
+        raise ConfigError("model", model, f"0 to {len(masks) - 1}, a row of {path}")
+    return (masks[model] > 0).astype(np.float32)
 
 
 def below(path: str | Path, class_names: Sequence[str], *, synsets: Sequence[str]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Files of the programs that dataprune follows: DP4TL's index lists and data-transfer's result files.
 
-Both keep them with torch.save. A file of tensors, lists and dictionaries is loaded with weights_only=True, which runs
-nothing. One that holds other Python objects (numpy arrays, argument name spaces) could run anything while it is
-loaded: it is refused unless `allow_pickle=True` says that its origin is trusted.
+Both keep them with torch.save. A file of tensors, arrays, lists and dictionaries is read by `formats.pickles`, which
+runs nothing. One that holds other Python objects (argument name spaces) could run anything while it is loaded: it is
+refused unless `allow_pickle=True` says that its origin is trusted.
 """
 
 import pickle
@@ -73,7 +73,7 @@ def read_assignment(path: str | Path, key: str) -> tuple[np.ndarray, np.ndarray]
 def read_features(path: str | Path, *, allow_pickle: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
     """`*_class_fx` ({class: list of vectors}) or `*_all_fx` (list of vectors): float32 (n, d) and labels int64 (n,).
 
-    A file in loader order has no labels: None. Most of these files hold numpy vectors and need allow_pickle.
+    A file in loader order has no labels: None.
     """
     loaded = _load(path, allow_pickle)
     if not isinstance(loaded, Mapping):
@@ -120,15 +120,15 @@ def read_results(
 
 
 def _load(path: str | Path, allow_pickle: bool) -> Any:
-    """What torch.save (or pickle) wrote to `path`; Python objects only with `allow_pickle`."""
-    import torch  # seconds, and a selection without foreign files does not want it
-
+    """What torch.save (or pickle) wrote to `path`, tensors as arrays; other Python objects only with `allow_pickle`."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        return load(path, str(path))
+    except ConfigError as error:
         if not allow_pickle:
             found = Shown(f"False for {path}, which is damaged or holds Python objects that can run code when loaded")
             raise ConfigError("allow_pickle", found, "True, if you trust where the file comes from") from error
+    import torch  # seconds, and a selection without foreign files does not want it
+
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except (pickle.UnpicklingError, RuntimeError, EOFError):  # not torch's container: a plain pickle, or damaged

@@ -45,7 +45,8 @@ def load(path: Path | str, key: str) -> Any:
         room = LEAST + ROOM * os.stat(path).st_size
         with open(path, "rb") as file:
             if file.read(2) == b"PK":
-                _check_archive(path)
+                if _check_archive(path):
+                    return _Plain(room).of(_read_archive(path, room))
             else:
                 # of a map no more is read than there is, whatever length a forged file gives
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -92,6 +93,40 @@ class _Unpickler(pickle.Unpickler):
             raise _Refused(f"{module}.{name}")
         # wrapped anew each time: a pickle may also set attributes of what it is given
         return partial(self._counted, ALLOWED[module, name])
+
+
+class _Archived(_Unpickler):
+    """The same for an archive of torch.save, in which the numbers below tensors are entries of their own."""
+
+    def __init__(self, file: Any, room: int, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(file, room)
+        self.archive, self.root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The stand-in for module.name; of a kind of storage its dtype's name."""
+        if module == "torch" and name in STORAGES:
+            return name
+        return super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> "_Storage":
+        """The numbers of ("storage", kind, entry, device, how many)."""
+        import torch
+
+        _, kind, entry, _, _ = pid
+        storage = _Storage.__new__(_Storage)
+        raw = bytearray(self.archive.read(f"{self.root}/data/{entry}"))
+        self.room -= len(raw)
+        if self.room < 0 or kind not in STORAGES:
+            raise _Refused("more memory than a file of this size may")
+        storage.flat = torch.frombuffer(raw, dtype=getattr(torch, STORAGES[kind])) if raw else torch.empty(0)
+        return storage
+
+
+def _read_archive(path: Path | str, room: int) -> Any:
+    """What torch.save wrote where numpy's arrays are among it, which torch alone would refuse."""
+    with zipfile.ZipFile(path) as archive:
+        name = next(entry.filename for entry in archive.infolist() if entry.filename.endswith("/data.pkl"))
+        return _Archived(io.BytesIO(archive.read(name)), room, archive, name.removesuffix("/data.pkl")).load()
 
 
 class _Array:
@@ -233,14 +268,19 @@ def _check(stream: Any, pickles: int = 1, forbidden: str | None = None) -> None:
                 raise _Refused(f"builtins.{forbidden}")
 
 
-def _check_archive(path: Path | str | BinaryIO) -> None:
-    """Raise _Refused for an archive of torch.save that is packed, or that may make bytes by their number."""
+def _check_archive(path: Path | str | BinaryIO) -> bool:
+    """Raise _Refused for an archive of torch.save that is packed, or that may make bytes by their number; return
+    whether numpy's arrays are in it."""
     with zipfile.ZipFile(path) as archive:
+        numpy = False
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise _Refused("a packed archive, which torch.save does not write")
             if entry.filename.endswith("data.pkl"):
-                _check(io.BytesIO(archive.read(entry)), forbidden=ALLOCATES)
+                content = archive.read(entry)
+                _check(io.BytesIO(content), forbidden=ALLOCATES)
+                numpy |= b"numpy" in content
+        return numpy
 
 
 def _check_torch(content: bytes) -> None:
@@ -264,6 +304,11 @@ def _octets(kind: type) -> Callable[..., Any]:
     return make
 
 
+STORAGES = {  # of torch.save: kind -> dtype
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
+    "ByteStorage": "uint8", "BoolStorage": "bool",
+}  # fmt: skip
 CONTAINERS: dict[str, Callable[..., Any]] = {
     "set": set,
     "frozenset": frozenset,

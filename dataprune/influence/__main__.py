@@ -9,6 +9,8 @@ pairs          the strongest single influences (example level: near duplicates, 
 rank           where classes that a person listed stand in the order
 datamodel      linear datamodels: ridge, or lasso along a path of penalties
 extrapolate    predicted against measured outcomes of unseen subsets
+import         a store out of data-transfer's summaries, or results of single models
+register       a store out of ready models: a checkpoint each, and which classes or examples each was trained on
 
 Units are classes, or examples where the models were trained on random halves of the examples.
 """
@@ -19,6 +21,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dataprune.errors import ConfigError
 from dataprune.influence import answers
@@ -90,8 +94,11 @@ def main(words: list[str] | None = None) -> int:
         command.add_argument("--half", choices=("first", "second", "all"), default="first", help="of the targets")
         command.add_argument("--most", type=int, default=8, help="how many to show from each end")
         command.set_defaults(run=answer)
+    add_imports(commands)
     args = parser.parse_args(words)
     try:
+        if args.command in ("import", "register"):
+            return args.run(args)
         with warnings.catch_warnings(record=True) as caught:
             code = args.run(Experiment.open(args.store, args.outcome, args.half), args)
         for text in dict.fromkeys(str(warning.message) for warning in caught):
@@ -100,6 +107,47 @@ def main(words: list[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def add_imports(commands: Any) -> None:
+    """Add the commands that make stores."""
+    files = commands.add_parser("import", help="a store out of data-transfer's files")
+    files.add_argument("files", nargs="+", help="summaries <TARGET>.pt, results of models, or folders of them")
+    files.add_argument("--target", required=True, help="its name in the files: PETS")
+    files.add_argument("-o", "--out", type=Path, default=Path("influence_store"), help="folder of the store")
+    files.add_argument("--transfer", choices=("fixed", "full"), default="fixed", help="which of the two transfers")
+    files.add_argument("--labels", metavar="FILE.npy", help="true classes of the targets; default: from the models")
+    files.add_argument("--classes", metavar="FILE", help="names of the source classes, one a line")
+    files.add_argument("--allow-pickle", action="store_true", help="read files that could run code: trusted ones")
+    files.set_defaults(run=import_files)
+    ready = commands.add_parser("register", help="a store out of ready models, transferred and measured here")
+    ready.add_argument("checkpoints", nargs="+", help="a file of weights a model, in the order of the masks' rows")
+    ready.add_argument("--masks", required=True, metavar="FILE.npy", help="(models, classes), or (models, examples)")
+    ready.add_argument("-o", "--out", type=Path, default=Path("influence_store"), help="folder of the store")
+    ready.add_argument("--job", nargs="+", default=[], metavar="KEY=VALUE", help="source, target, model, transfer")
+    ready.set_defaults(run=register)
+
+
+def import_files(args: argparse.Namespace) -> int:
+    """Make a store of published files."""
+    from dataprune.influence import imports  # with the pipeline, which no question needs
+
+    labels = None if args.labels is None else np.load(args.labels, allow_pickle=False)
+    classes = None if args.classes is None else Path(args.classes).read_text().split("\n")[:-1]
+    files = imports.files_of(args.files, args.target)
+    options = {"way": args.transfer, "labels": labels, "classes": classes, "allow_pickle": args.allow_pickle}
+    store = imports.published(args.out, files, args.target, **options)
+    print(f"{args.out}: {len(store.models())} models, {len(store.names['units'])} units, {len(store.labels)} targets")
+    return 0
+
+
+def register(args: argparse.Namespace) -> int:
+    """Make a store of ready models."""
+    from dataprune.influence import imports
+
+    store = imports.ready(args.out, args.checkpoints, args.masks, args.job)
+    print(f"{args.out}: {len(store.models())} ready models, claimed; what they took is not known")
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,24 +20,29 @@ SCHEMA = {"p_true": "float32", "logit_gap": "float32", "prediction": "int32"}
 def check_influence(cfg: Config) -> None:
     """Raise a ConfigError unless the job is one model of an influence experiment, with a place in a store."""
     influence = cfg.run.influence
-    if "model" not in (cfg.method.select or {}):
+    if model_of(cfg) is None:
         raise ConfigError("method.select.model", None, "the model's number: method=random_halves method.select.model=0")
     if cfg.target is None or influence.models is None or influence.store is None:
         raise ConfigError("run.influence", influence.store, "a target, run.influence.store and run.influence.models")
 
 
+def model_of(cfg: Config) -> int | None:
+    """Return the model's number, a constant of the selector or of the score function; None = it has none."""
+    return (cfg.method.select or {}).get("model", (cfg.method.score or {}).get("model"))
+
+
 def collect(cfg: Config, row: dict[str, Any], *, several: bool = False) -> None:
-    """Write what model `method.select.model` was trained on and what it said on the target's test split.
+    """Write what the job's model was trained on and what it said on the target's test split.
 
     several: this is one of several targets, each with a store of its own below run.influence.store, called as the
     target; the masks lie beside these stores, once.
     """
     check_influence(cfg)
-    influence, select = cfg.run.influence, cfg.method.select
+    influence, model = cfg.run.influence, model_of(cfg)
     assert cfg.target is not None
     assert influence.models is not None
     assert influence.store is not None
-    assert select is not None
+    assert model is not None
     results = Store(cfg.run.store, verify=False).root
     keys = row["keys"]
     source = Examples(results / "index" / keys["source"], "train")
@@ -59,7 +64,7 @@ def collect(cfg: Config, row: dict[str, Any], *, several: bool = False) -> None:
     keep_job(store.root, cfg)
     outcomes = np.load(results / "evaluate" / keys["target_result"] / "outcomes.npz")
     said = {key: outcomes[key] for key in SCHEMA}
-    store.write(int(select["model"]), mask, said, as_told(row["cost"]))
+    store.write(int(model), mask, said, as_told(row["cost"]))
 
 
 def keep_job(root: Path, cfg: Config) -> None:
@@ -75,6 +80,12 @@ def experiment_of(row: dict[str, Any], source: str, target: str) -> dict[str, An
     """What all models of one experiment have in common: data, everything that the row's config holds, and the selection
     but for the model's number."""
     method = row["config"]["method"]
-    select = {name: value for name, value in method["select"].items() if name != "model"}
-    recipes = row["config"] | {"method": method | {"select": select}}
-    return {"source": source, "target": target, "recipes": fingerprint(recipes), "select": select}
+    chosen = {name: _numberless(method[name]) for name in ("select", "score") if name in method}
+    recipes = {**row["config"], "method": method | chosen}
+    if row["claimed"]:  # each model came from a file of its own
+        recipes["pretrain"] = {name: value for name, value in recipes["pretrain"].items() if name != "files"}
+    return {"source": source, "target": target, "recipes": fingerprint(recipes), "select": chosen["select"]}
+
+
+def _numberless(spec: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in spec.items() if name != "model"}

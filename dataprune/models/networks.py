@@ -8,6 +8,7 @@ column (images: (b, c, h, w)) it gets it as its only argument, else by name. Any
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from torch import nn
@@ -32,6 +33,7 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = nn.Linear(backbone.num_features, n_classes)  # type: ignore[arg-type]
         self.frozen = self.checkpointing = False
+        self.frozen_bn = True
         self.channels_last: bool | None = None  # memory layout that its recipe asks for; None = on GPUs only
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
@@ -52,9 +54,10 @@ class Network(nn.Module):
         own = {name for name, p in self.named_parameters() if p.ndim <= 1}
         return own | {f"backbone.{name}" for name in says()}
 
-    def freeze_backbone(self) -> None:
-        """Only the head learns; the backbone stays in eval mode (its batch-norm statistics too)."""
-        self.frozen = True
+    def freeze_backbone(self, bn: bool = True) -> None:
+        """Only the head learns; the backbone stays in eval mode, its batch norm too unless `bn` is False: then its
+        statistics follow the batches (as in data-transfer), though its weights stand still."""
+        self.frozen, self.frozen_bn = True, bn
         self.backbone.requires_grad_(False)
         self.train(self.training)
 
@@ -75,6 +78,9 @@ class Network(nn.Module):
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
+            for module in self.backbone.modules() if mode and not self.frozen_bn else ():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.train()
         return self
 
 
@@ -110,6 +116,14 @@ def describe(model: dict[str, Any], input: Mapping[str, Any], n_classes: int) ->
         "code": codes_of(model),
         "channels_last": None,
     }
+
+
+def of_columns(head: nn.Linear, columns: np.ndarray) -> nn.Linear:
+    """Return a head with these outputs of another one, in their order; columns: int64 (outputs,)."""
+    kept = nn.Linear(head.in_features, len(columns), bias=head.bias is not None)
+    for name, values in head.named_parameters():
+        kept.get_parameter(name).data.copy_(values.data[torch.from_numpy(columns)])
+    return kept
 
 
 class Convolutional(nn.Module):
@@ -222,4 +236,27 @@ def torchvision(in_channels: int, name: str, **constants: Any) -> nn.Module:
     parent, _, last = where.rpartition(".")
     setattr(network.get_submodule(parent), last, nn.Identity())
     network.num_features = layer.in_features
+    return network
+
+
+def resnet18_widths(in_channels: int, widths: tuple[int, ...] = (16, 64, 256, 1024)) -> nn.Module:
+    """ResNet-18 for photographs (7x7 stem, max-pool) with stages of other widths than 64 to 512.
+
+    The default is that of data-transfer's ready models (example level); their checkpoints have torchvision's names.
+    """
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    if in_channels != 3 or len(widths) != 4:
+        raise ConfigError("model.widths", list(widths), "four widths, and source.channels=3")
+    network = ResNet(BasicBlock, [2, 2, 2, 2])
+    network.conv1 = nn.Conv2d(3, widths[0], 7, 2, 3, bias=False)
+    network.bn1 = nn.BatchNorm2d(widths[0])
+    network.inplanes = widths[0]
+    for i, width in enumerate(widths):
+        setattr(network, f"layer{i + 1}", network._make_layer(BasicBlock, width, 2, stride=2 if i else 1))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    network.fc = nn.Identity()
+    network.num_features = widths[-1]
     return network

@@ -10,6 +10,7 @@ from dataprune.report.labels import distinguish, label_lines, leaves, natural
 from dataprune.report.reading import ROUNDED, Row, seeds_of
 from dataprune.store import fingerprint
 
+PER_CLASS = "mean_class_top1"  # the metric of evaluate.metric=per_class
 SECTION = ["source", "target", "model", "transfer"]  # what a part of the report is about
 LINE = [*SECTION, "identity", "prune_ratio"]  # rows that share these differ in seeds alone
 SAME = ["level", "method", "label", "trains_on", "classes_only", "arena"]  # and so share these
@@ -31,7 +32,8 @@ COSTS = ("device_s", "images_forward", "images_backward", "flops", "images_seen"
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
     """Return a table with a line a row (of `reading.usable`): its section, label, accuracy, cost and keys.
 
-    `accuracy` is the target's test top-1 from 0 to 1, or the source's where there is no target. `classes_only`: it
+    `accuracy` is the target's test top-1 from 0 to 1 (or the mean over its classes, if evaluate.metric=per_class), or
+    the source's where there is no target. `classes_only`: it
     counts only the classes that were kept. `arena` is equal for rows that train and measure the same on what is kept.
     The order of the rows does not matter.
     """
@@ -45,6 +47,11 @@ def frame(rows: Iterable[Row]) -> pd.DataFrame:
     lines = list(table.itertuples())
     order = sorted(range(len(lines)), key=lambda i: _order(lines[i]))
     return table.iloc[order].reset_index(drop=True)
+
+
+def per_class(row: Row) -> bool:
+    """Return whether the job asked for the mean over the target's classes instead of top-1 (evaluate.metric)."""
+    return row["target"] is not None and row["config"].get("evaluate", {}).get("metric") == "per_class"
 
 
 def sections(table: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
@@ -93,7 +100,7 @@ def _flat(row: Row) -> dict[str, Any]:
         | {
             "prune_ratio": round(row["prune_ratio"], ROUNDED),
             "seeds": seeds_of(row),
-            "accuracy": metrics[f"{side}_top1"],
+            "accuracy": metrics[f"{side}_{PER_CLASS if per_class(row) else 'top1'}"],
             "best": best.get("top1", np.nan),
             "best_split": best.get("split", ""),
             "worst_class": metrics.get(f"{side}_worst_class_top1", np.nan),

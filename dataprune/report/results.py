@@ -36,7 +36,9 @@ def show_results(
     section = tuple(page.section)
     page.heading(2, tables.where(section))
     if section[1] != "-":
-        page.note("Accuracy is the target's test top-1.")
+        by_class = {config.get("evaluate", {}).get("metric") == "per_class" for config in part.config}
+        words = {False: "test top-1", True: "test accuracy averaged over its classes"}
+        page.note(f"Accuracy is the target's {' or, by line, '.join(words[one] for one in sorted(by_class))}.")
     whole, apart = summed[~summed.classes_only], summed[summed.classes_only]
     if len(whole):
         _show_table(page, whole, published(section[0]) if section[1] == "-" else {})

@@ -13,6 +13,7 @@ from dataprune.store import Store
 
 SHOWN = 32  # pictures in a montage, or lines of text
 MOST_LETTERS = 300  # of such a line
+MOST_COUNTS = 8  # of the numbers of target examples that classes have, from each end
 MOST_LINES = 40  # beyond this a page takes minutes: the models of an influence experiment are a line each
 MOST_CLASSES = 64  # beyond this a class balance is a histogram nobody reads
 
@@ -142,6 +143,10 @@ def _show_concentration(page: Page, label: str, counts: np.ndarray) -> None:
     page.note(f"{zero} Share of all target examples that falls on the lowest so many of the classes:")
     shares = [f"{share:.0%}" for share in found["removed_share"]]
     page.table([f"{percent:.0f} %" for percent in found["percent"]], [("", shares)])
+    ends = list(zip(found["count"].tolist(), found["classes"].tolist(), strict=True))
+    shown = ends if len(ends) <= 2 * MOST_COUNTS else [*ends[:MOST_COUNTS], *ends[-MOST_COUNTS:]]
+    page.note(f"How many classes have how many target examples{' (both ends)' if shown != ends else ''}:")
+    page.table(["target examples", *(str(count) for count, _ in shown)], [("", ["classes", *(n for _, n in shown)])])
 
 
 def _shortened(text: str) -> str:

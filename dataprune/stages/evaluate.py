@@ -10,6 +10,7 @@ these are the only outputs that are looked at, and classes are positions among t
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dataprune.models.tally import Tally
 from dataprune.passes import batches_in, feed_of, load_network, measured, outputs
 
 CONFIG = EvaluateConfig
+log = logging.getLogger(__name__)
 
 
 def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
@@ -42,6 +44,10 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     if ranks.place()[0] > 0:  # process 0 has them all
         return {}
     logits, labels = torch.cat(batches), torch.from_numpy(examples.labels[ids])
+    present = len(np.unique(examples.labels[ids]))
+    if config.metric == "per_class" and present < len(examples.classes):
+        missing = len(examples.classes) - present
+        log.warning("%s: %d of %d classes have no example, and do not count", label, missing, len(examples.classes))
     try:
         if config.classes_file is not None:
             logits, labels = gathered(logits, labels, read_mapping(config.classes_file, logits.shape[1]), examples)

@@ -32,7 +32,7 @@ from dataprune.errors import ConfigError
 from dataprune.formats.class_lists import rows_of
 from dataprune.formats.imagenet import read_mapping
 from dataprune.models.flops import Attack
-from dataprune.models.networks import Network, build, describe
+from dataprune.models.networks import Network, build, describe, of_columns
 from dataprune.models.tally import Tally
 from dataprune.passes import batches_in, check_input, feed_of, layout, load_network, measured, outputs, save_weights
 from dataprune.peaks import peak_flops
@@ -140,7 +140,7 @@ class Training:
         network.channels_last = self.description["channels_last"] = config.channels_last
         check_input(network, self.examples)
         if config.trainable == "head":
-            network.freeze_backbone()
+            network.freeze_backbone(config.frozen_bn)
         if config.checkpointing:
             network.checkpoint()
         if config.compile:  # in place: the weights keep their names, and copies for counting are not compiled
@@ -255,7 +255,7 @@ class Training:
 
     def _loader(self, network: Network, order: Order) -> Loader:
         augment, weights = self.config.augment, self.weights
-        if self.config.trainable == "head" and augment == AugmentConfig():
+        if self.config.trainable == "head" and self.config.frozen_bn and augment == AugmentConfig():
             return VectorLoader(self.examples, order, self._features(network), weights=weights)
         extra: dict[str, Any] = {}
         if isinstance(self.examples.codec, Images):
@@ -323,14 +323,6 @@ def check_device(config: TrainConfig, device: torch.device, label: str) -> None:
         )
     if device.type == "cpu" and config.sync_batchnorm:
         raise ConfigError(f"{label}.sync_batchnorm", True, "false: torch has it on GPUs only")
-
-
-def of_columns(head: torch.nn.Linear, columns: np.ndarray) -> torch.nn.Linear:
-    """Return a head with these outputs of another one, in their order; columns: int64 (outputs,)."""
-    kept = torch.nn.Linear(head.in_features, len(columns), bias=head.bias is not None)
-    for name, values in head.named_parameters():
-        kept.get_parameter(name).data.copy_(values.data[torch.from_numpy(columns)])
-    return kept
 
 
 def _subset(folder: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -60,6 +60,16 @@ def test_lists_of_both_mappings_lie_side_by_side_and_two_scorings_of_one_are_ref
     assert "several scorings for digits_lm" in capsys.readouterr().err
 
 
+def test_lists_for_several_targets_carry_all_their_names(jobs, capsys):
+    words = ["+target@others.few=digits", "others.few.name=few", "others.few.reader.shots=3"]
+    rows = jobs.run("method=label_mapping", *words)
+    assert len({row["keys"]["combined"] for row in rows}) == 1
+    assert export(jobs, "classes", "--classes", "31") == 0
+    kept = read_indices(jobs.folder / "lists" / "digits_few_lm_train_top31.indices")
+    assert kept.tolist() == np.load(jobs.store / "select" / rows[0]["keys"]["subset"] / "ids.npy").tolist()
+    assert not (jobs.folder / "lists" / "digits_few_lm.frequency").exists(), "places are no counts"
+
+
 def test_a_label_table_of_the_release_gives_its_ids_in_its_order(scored):
     jobs, rows = scored
     labels = Examples(jobs.store / "index" / rows[0]["keys"]["source"], "train").labels

@@ -55,12 +55,10 @@ def test_cluster_assignments_are_dictionaries_of_lists(tmp_path):
     assert ids.tolist() == [11, 10, 12]
 
 
-def test_files_with_python_objects_are_refused_unless_trusted(tmp_path):
+def test_features_of_classes_are_read_from_lists_of_vectors(tmp_path):
     path = tmp_path / "x_class_fx"
     torch.save({1: [np.ones(3)], 0: [np.zeros(3), np.full(3, 2.0)]}, path)
-    with pytest.raises(ConfigError, match=r"allow_pickle=False for .*x_class_fx.*: expected True, if you trust"):
-        read_features(path)
-    features, labels = read_features(path, allow_pickle=True)
+    features, labels = read_features(path)
     assert features.tolist() == [[0, 0, 0], [2, 2, 2], [1, 1, 1]]
     assert features.dtype == np.float32
     assert labels.tolist() == [0, 0, 1]

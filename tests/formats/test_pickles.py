@@ -266,3 +266,24 @@ def test_a_zip_archive_of_other_content_is_an_error(tmp_path):
         archive.writestr("a/b.txt", "hello")
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "x.pt", "path")
+
+
+def test_archives_of_torch_with_arrays_of_numpy_are_read_and_run_nothing(tmp_path):
+    half = torch.arange(6, dtype=torch.float16).reshape(2, 3).t()
+    kinds = [torch.ones(2, dtype=kind) for kind in (torch.float64, torch.bfloat16, torch.int32, torch.bool)]
+    whole = {"mask": np.eye(3, dtype=np.int32), "half": half, "kinds": kinds, "acc": np.float32(1.5), "empty": half[:0]}
+    torch.save(whole | {"texts": ["a", ("b", 2)]}, tmp_path / "f.pt")
+    found = load(tmp_path / "f.pt", "path")
+    np.testing.assert_array_equal(found["mask"], np.eye(3))
+    np.testing.assert_array_equal(found["half"], half.numpy())
+    assert [kind.dtype.name for kind in found["kinds"]] == ["float64", "float32", "int32", "bool"]
+    assert (found["acc"], found["texts"], found["empty"].size) == (1.5, ["a", ("b", 2)], 0)
+
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path / "ran").touch, ()
+
+    torch.save({"mask": np.ones(2), "trap": Trap()}, tmp_path / "g.pt")
+    with pytest.raises(ConfigError, match="only tensors and plain containers"):
+        load(tmp_path / "g.pt", "path")
+    assert not (tmp_path / "ran").exists()

@@ -1,12 +1,13 @@
 """What is kept is shown of what the store still holds, and only selections of one data set lie side by side."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 
 from dataprune.report.lines import frame
 from dataprune.report.page import Page
-from dataprune.report.selections import by_data, selections, show_examples, show_selections
+from dataprune.report.selections import _show_concentration, by_data, selections, show_examples, show_selections
 from dataprune.store import Store
 from tests.report.made_up import d2, full, row
 
@@ -35,3 +36,16 @@ def test_lines_of_text_are_shown_with_class_and_score_and_long_ones_cut(tmp_path
     for cells in ("a &lt;b&gt;good&lt;/b&gt; film<td>up<td>0.25<", "…<td>down<td>3<"):
         assert cells in table
     assert table.count("long") == 60
+
+
+def test_how_the_target_falls_on_the_classes_is_a_plot_and_two_tables(tmp_path):
+    page = Page(tmp_path)
+    _show_concentration(page, "LM", np.array([0, 6, 0, 3, 1]))
+    assert [path.name for path in page.pictures] == ["concentration_lm.png"]
+    text = re.sub("<[^>]*>", " ", " ".join(page.parts))
+    assert "2 of 5 classes have count 0" in text
+    assert re.findall(r"(\d+)%", text) == ["0", "0", "0", "0", "0", "10", "10", "40", "40", "100", "100"]
+    assert "target examples 0 1 3 6 classes 2 1 1 1" in re.sub(r"\s+", " ", text)
+    page = Page(tmp_path)
+    _show_concentration(page, "LM", np.arange(40))
+    assert "(both ends)" in page.parts[-4]
