@@ -22,6 +22,7 @@ FROM_FILES = {
     "influence_examples_reverse": 372,
 }  # fmt: skip  # numbers in the file
 LISTS = {"handpicked_file": "3\nA\n", "handpicked_wordnet": "n1 A\nn1 n2\nn2 B\n"}  # text files that methods read
+LISTS |= {"subset_file": "".join(f"{i}\n" for i in range(112))}
 KEPT_CLASSES = {
     "random_halves": 31,
     "left_out": 61,

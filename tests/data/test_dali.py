@@ -124,7 +124,6 @@ def test_clean_views_have_the_pixels_of_workers(made, view):
     order = Order(np.arange(N), 8, shuffle=False)
     one, two = (pixels(loaded(made(decoder, **view), order)) for decoder in ("pillow", "dali-cpu"))
     apart = (one - two).abs()
-    print("APART", view, apart.mean().item(), apart.max().item())
     assert apart.mean() <= 0.3
     assert apart.max() <= 6
 
