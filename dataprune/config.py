@@ -73,7 +73,7 @@ class DataConfig:
     normalise: str = _choice("own", "own", "source")  # of a target; source = its mean and std, whatever stands above
     limit: LimitConfig = field(default_factory=LimitConfig)
     validation: float | None = None  # the share of train, of each class, that becomes the validation split
-    expect: dict[str, int] = field(default_factory=dict)  # published sizes: examples of a split by its name, classes
+    expect: Any = field(default_factory=dict)  # published sizes, {split or classes: number}; null = any
     storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
     content: str = _choice("full", "full", "stat")  # what tells data apart: every byte, or names and sizes of files

@@ -209,10 +209,10 @@ def test_the_whole_path_runs_on_64_images(name, imagenet, tmp_path):
     """Record, score, keep, train on what is kept, measure; with 21K also on to 1K."""
     words = [f"+experiment={name}", f"source.path={imagenet}", f"run.store={tmp_path / 'store'}", "baselines=none"]
     words += ["source.size=32", "source.resize=32", "source.crop=32", "prune_ratio=0.25", "method.score.window=2"]
-    words += ["run.workers=0", "run.accelerator=cpu", "run.progress=false", "~source.expect"]
+    words += ["run.workers=0", "run.accelerator=cpu", "run.progress=false", "source.expect=null"]
     roles = ["surrogate", "pretrain"]
     if name.endswith("to_1k"):
-        words += [f"target.path={imagenet}", "target.size=32", "target.resize=32", "target.crop=32", "~target.expect"]
+        words += [f"target.path={imagenet}", "target.size=32", "target.resize=32", "target.crop=32", "target.expect=null"]
         roles.append("transfer")
     for role in roles:
         words += [f"{role}.{word}" for word in ("epochs=4", "batch_size=16", "precision=float32", "loader=workers")]

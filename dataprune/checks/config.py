@@ -194,7 +194,9 @@ def check_epochs(train: TrainConfig, key: str) -> None:
 def check_expected(data: DataConfig, key: str) -> None:
     """Raise a ConfigError for published sizes of what a data set has not."""
     known = ("train", "validation", "test", "classes")
-    if unknown := sorted(data.expect.keys() - set(known)):
+    if not isinstance(data.expect or {}, dict) or not all(isinstance(n, int) for n in (data.expect or {}).values()):
+        raise ConfigError(f"{key}.expect", data.expect, "{train: 50000, classes: 10}, say, or null: any")
+    if unknown := sorted((data.expect or {}).keys() - set(known)):
         raise ConfigError(f"{key}.expect", unknown[0], " | ".join(known))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from dataprune.callables import codes_of
 from dataprune.data.codecs import Codec, codec_of
 from dataprune.data.columns import Kept
-from dataprune.data.paths import Paths, Piece
+from dataprune.data.paths import Paths, Piece, file_of
 from dataprune.errors import ConfigError
 from dataprune.streams import stream
 
@@ -211,8 +211,11 @@ class Encoded:
         return np.memmap(self.held / "encoded.bin", np.uint8, "r").reshape(-1, *self._shapes[0])
 
     def files(self, ids: np.ndarray) -> list[str] | None:
-        """Paths of these examples, where each is a file of its own; else None."""
-        return [self._paths[int(i)] for i in ids] if self._offsets is None else None
+        """Paths of these examples, where each is a file of its own; else None (arrays, bytes, members of a tar)."""
+        if self._offsets is not None:
+            return None
+        places = [self._paths[int(i)] for i in ids]
+        return None if any(file_of(place) != place for place in places) else places
 
     def __getitem__(self, i: int) -> bytes | np.ndarray | tuple[str, ...]:
         if self._offsets is None:

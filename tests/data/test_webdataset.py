@@ -58,6 +58,7 @@ def test_the_index_knows_where_each_image_lies_and_holds_no_copy(root, tmp_path,
     reader = {"_target_": "dataprune.data.webdataset.read"}
     data = dataset(DataConfig("tars", reader, str(root), size=4), tmp_path / "work", kept=False)
     assert not list((tmp_path / "work").glob("**/encoded.bin"))
+    assert data["train"].items.files(np.arange(4)) is None, "a reader of whole files must not open the tars"
     monkeypatch.setattr(tarfile, "open", None)  # no scan from here on
     assert [data["train"].items[i] for i in (3, 0, 2)] == [png(40), png(10), png(30)]
 
