@@ -206,9 +206,7 @@ class EvaluateConfig:
     VERSION: ClassVar[int] = 2
     split: str = _choice("test", "test", "validation", "train")
     half: str = _choice("all", "all", "first", "second")  # of the target: estimate on one half, report on the other
-    metric: str = _choice(
-        "top1", "top1", "per_class"
-    )  # of the target, what reports show; per_class = mean over classes
+    metric: str = _choice("top1", "top1", "per_class")  # of the target, in reports; per_class = mean over classes
     batch_size: int = _number(512, 1)
     # ImageNet's: ReaL's label sets; which outputs of a 21K model are the 1,000 classes; the set that they are about
     real: str | None = field(default=None, metadata={"place": True})

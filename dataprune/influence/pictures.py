@@ -86,5 +86,7 @@ def draw(experiment: Experiment, pairs: list[Pair], folder: Path, results: str |
         ):
             pixels, captions = zip(*side, strict=True)
             maximum = examples.header["maximum"]
-            page.figure(figures.montage(np.stack(pixels), maximum, captions), f"{what} {sign}", bitmap=True)
+            page.figure(
+                figures.montage(np.stack(pixels), maximum, captions), f"{what} {title.partition(':')[0]}", bitmap=True
+            )
     return page.write("Pairs of the strongest influence")
