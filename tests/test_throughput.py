@@ -25,7 +25,8 @@ def test_the_pace_is_printed_and_nothing_of_it_is_kept(jobs, capsys):
 
 
 def test_a_method_s_sampler_is_part_of_what_is_timed(jobs, capsys):
-    assert "30 steps after 20: " in said(jobs, capsys, "method=infobatch")
+    # a fifth of the epoch: ten steps
+    assert "30 steps after 20: " in said(jobs, capsys, "method=rs2", "prune_ratio=0.8", "pretrain.batch_size=8")
     config = jobs.config(*JOB)
     assert timed(config.pretrain, 30).iterations == 50
 

@@ -98,7 +98,7 @@ def test_what_is_no_share_is_told_before_anything_is_read(jobs, share):
         jobs.config(f"source.validation={share}")
 
 
-PUBLISHED = "source.expect={train: 372, test: 124, classes: 62}"
+PUBLISHED = "++source.expect={train: 372, test: 124, classes: 62}"
 
 
 def test_a_data_set_of_the_published_sizes_is_taken(jobs):
@@ -109,17 +109,17 @@ def test_a_data_set_of_the_published_sizes_is_taken(jobs):
 def test_a_data_set_of_another_size_is_refused_with_both_sizes(jobs):
     message = r"^source\.path=glyphs with 372 train examples, 62 classes: expected 400 train examples, 10 classes, as p"
     with pytest.raises(ConfigError, match=message):
-        jobs.run("method=full", "target=none", "source.expect={train: 400, test: 124, classes: 10}")
+        jobs.run("method=full", "target=none", "++source.expect={train: 400, test: 124, classes: 10}")
     with pytest.raises(ConfigError, match="0 validation examples: expected 5 validation examples"):
-        jobs.run("method=full", "target=none", "source.expect={validation: 5}")
+        jobs.run("method=full", "target=none", "++source.expect={validation: 5}")
     assert not (jobs.store / "train").exists()
 
 
 def test_a_limit_may_make_it_smaller(jobs):
-    jobs.run("method=full", "target=none", "source.expect={train: 400, classes: 62}", "source.limit.train=124")
+    jobs.run("method=full", "target=none", "++source.expect={train: 400, classes: 62}", "source.limit.train=124")
     jobs.run("method=full", "target=none", "source.expect=null")
 
 
 def test_sizes_of_what_a_data_set_has_not_are_told(jobs):
     with pytest.raises(ConfigError, match=r"^source\.expect='val': expected train | validation | test | classes"):
-        jobs.config("source.expect={val: 5}")
+        jobs.config("++source.expect={val: 5}")
