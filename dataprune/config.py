@@ -105,7 +105,7 @@ class RecordConfig:
 class TrainConfig:
     """What makes a trained model what it is. Any change here is another model and trains again. Stage: train."""
 
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
     model: dict[str, Any] | None = None  # the backbone; None = the one that comes in (transfer)
     optimizer: dict[str, Any] = field(default_factory=dict)  # _target_ and constants
     schedule: dict[str, Any] = field(default_factory=dict)  # _target_ of models.schedules and constants
