@@ -14,8 +14,8 @@ from dataprune.config import DataConfig, RecordConfig
 from dataprune.data import dali
 from dataprune.data.codecs import decoding
 from dataprune.store import Store
-from tests.data.test_dali import photo
 from tests.golden.inputs import CNN
+from tests.made_up_photos import photo
 from tests.test_ddp import dynamics
 from tests.test_kill import start
 from tests.test_sampling import cut_short, history, keep_each_epoch, recipe, run

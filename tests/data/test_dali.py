@@ -3,13 +3,10 @@
 Skipped without the extra `dali`; `make test-dali` runs these alone.
 """
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 from dataprune.augmentation import AugmentConfig
 from dataprune.config import DataConfig, RunConfig
@@ -21,25 +18,12 @@ from dataprune.data.order import Order
 from dataprune.dynamic import RS2, InfoBatch
 from dataprune.errors import ConfigError
 from dataprune.stages import decode, index
+from tests.made_up_photos import photo
 
 pytest.importorskip("nvidia.dali", reason="the extra dali is not installed", exc_type=ImportError)
 
 N = 23
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
-
-def photo(seed, height, width):
-    """A picture like a photograph, as JPEG: smooth areas, soft edges, a little noise."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8))
-    pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(float)
-    y, x = np.mgrid[:height, :width]
-    pixels += 40 * np.tanh((np.sin(x / 23 + seed) + np.cos(y / 17)) * 3)[..., None] + rng.normal(0, 3, pixels.shape)
-    file = io.BytesIO()
-    tags = Image.Exif()
-    tags[0x0112] = 6 if seed % 5 == 4 else 1  # some are to be turned, which no loader does
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90, exif=tags)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
