@@ -147,6 +147,7 @@ ARRAYS = {
         "dynamics", ("epochs", "n"), "bool", "whether the true class was predicted",
         _STEP + "correct", load=_correct, holds="flag",
     ),
+    "logit_gap": _quantity("true logit minus the largest other", _STEP + "logit_gap"),
     "doubt": Array(
         "dynamics", ("n",), "float32", "1 - p_mean, to break ties: harder first",
         load=_doubt, made_of="p_true", holds="unit",

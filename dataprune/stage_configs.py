@@ -22,7 +22,7 @@ class AdoptConfig:
 class DynamicsConfig:
     """Dynamics that another program recorded. Stage: dynamics."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     path: str = field(default=MISSING, metadata={"place": True})  # the files' content is in the recipe
     probabilities: bool = False  # also the full softmax, as RecordConfig.probabilities
 

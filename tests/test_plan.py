@@ -190,5 +190,5 @@ def test_every_method_has_a_plan_whose_arrays_somebody_makes(jobs, name, monkeyp
 
 
 def test_the_table_says_what_is_recorded_and_what_signals_there_are():
-    assert list(ROWS) == list(RECORDED) == ["p_true", "margin", "error", "correct"]
+    assert list(ROWS) == list(RECORDED) == ["p_true", "margin", "error", "correct", "logit_gap"]
     assert set(SIGNALS) == {"logits", "features", "grad_norm"}

@@ -36,12 +36,13 @@ def record(folder, epochs, total=3, **words):
 
 
 def slow(logits, label):
-    """The four quantities of one example, in float64 and by their definitions."""
+    """The five quantities of one example, in float64 and by their definitions."""
     p = np.exp(logits.astype(np.float64) - logits.max())
     p /= p.sum()
     others = [p[c] for c in range(len(p)) if c != label]
     onehot = [float(c == label) for c in range(len(p))]
-    return p[label], p[label] - max(others), np.linalg.norm(p - onehot), int(np.argmax(logits)) == label
+    gap = float(logits[label]) - max(float(logits[c]) for c in range(len(p)) if c != label)
+    return p[label], p[label] - max(others), np.linalg.norm(p - onehot), int(np.argmax(logits)) == label, gap
 
 
 # what is written
@@ -56,7 +57,14 @@ def test_rows_are_those_of_a_slow_twin(tmp_path):
         expected_p = logits_of(epoch).double().softmax(1)
         np.testing.assert_allclose(read(tmp_path, "probabilities")[epoch], expected_p, rtol=1e-3)
     kinds = {name: read(tmp_path, name).dtype for name in [*ROWS, "probabilities"]}
-    assert kinds == {"p_true": "f4", "margin": "f4", "error": "f4", "correct": "?", "probabilities": "f2"}
+    assert kinds == {
+        "p_true": "f4",
+        "margin": "f4",
+        "error": "f4",
+        "correct": "?",
+        "logit_gap": "f4",
+        "probabilities": "f2",
+    }
 
 
 def test_the_score_functions_take_the_arrays_as_they_are(tmp_path):
@@ -153,7 +161,7 @@ def test_the_loop_of_the_docstring(tmp_path):
                 recorder.update(epoch, ids, logits, labels)
     assert not np.isnan(read(tmp_path / "dynamics", "p_true")).any()
     files = {p.name for p in (tmp_path / "dynamics").iterdir()}
-    assert files == {"p_true.npy", "margin.npy", "error.npy", "correct.npy", "dynamics.json"}
+    assert files == {f"{name}.npy" for name in ROWS} | {"dynamics.json"}
 
 
 # an epoch is written whole or not at all

@@ -29,7 +29,7 @@ from dataprune.formats.pickles import load
 from dataprune.store import describe, fingerprint
 
 KEY = "dynamics"  # of every ConfigError here
-QUANTITIES = ("p_true", "margin", "error", "correct")
+QUANTITIES = ("p_true", "margin", "error", "correct", "logit_gap")
 EVERYTHING = (*QUANTITIES, "probabilities")
 FOLDERS = {  # layout -> names of the files that are its epochs
     "text": r"prob_\d+\.txt",

@@ -1,8 +1,9 @@
 """Stage dynamics: what another program recorded while it trained, in the form in which our own training records it.
 
 Inputs: `examples` (index) of the data that it trained on; the recording lies outside the store, the SHA-256 of its
-files, and of their cost.json, is in the recipe. Files: those of p_true.npy, margin.npy, error.npy (float32 (epochs, n),
-NaN = not seen) and correct.npy (bool) that the recording has, and dynamics.json, as the Recorder writes them.
+files, and of their cost.json, is in the recipe. Files: those of p_true.npy, margin.npy, error.npy, logit_gap.npy
+(float32 (epochs, n), NaN = not seen) and correct.npy (bool) that the recording has, and dynamics.json, as the Recorder
+writes them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -138,5 +139,14 @@ def _quantities(epoch: Epoch, values: np.ndarray, labels: np.ndarray, ids: np.nd
     # CCS takes the difference from 1 by its definition; its half precision does not sum to 1 (see also the Recorder)
     rest = 1 - p_true if epoch.kind == "log_probabilities" else others.sum(1)
     error = np.sqrt(rest**2 + np.square(others).sum(1))
-    row = {"p_true": p_true, "margin": p_true - others.max(1), "error": error}
-    return row | {"correct": values.argmax(1) == labels}, p
+    gap, right = _gap(epoch, values, labels), values.argmax(1) == labels
+    return {"p_true": p_true, "margin": p_true - others.max(1), "error": error, "correct": right, "logit_gap": gap}, p
+
+
+def _gap(epoch: Epoch, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The true logit minus the largest other, (b,), of probabilities or their logarithms: softmax takes the same number
+    from all logits. A probability of 0 counts as the smallest one that is told from it."""
+    logs = values if epoch.kind == "log_probabilities" else np.log(np.maximum(values, np.finfo(np.float32).tiny))
+    others = logs.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    return logs[np.arange(len(labels)), labels] - others.max(1)

@@ -38,6 +38,12 @@ def margin(outputs: Outputs) -> torch.Tensor:
     return p_true(outputs) - outputs.others.amax(1)
 
 
+def logit_gap(outputs: Outputs) -> torch.Tensor:
+    """Return the true logit minus the largest other one, the margin of the AUM paper (Pleiss et al. 2020)."""
+    logits, labels = outputs.logits.float(), outputs.labels[:, None]
+    return logits.gather(1, labels)[:, 0] - logits.scatter(1, labels, float("-inf")).amax(1)
+
+
 def error(outputs: Outputs) -> torch.Tensor:
     """Return ||p - onehot||_2, the EL2N norm (Paul et al. 2021)."""
     # from the other classes alone: 1 - p_true has hardly a digit left for well-learned examples

@@ -1,4 +1,4 @@
-"""Record training dynamics from any PyTorch loop: four numbers an example and epoch, memory-mapped on disk.
+"""Record training dynamics from any PyTorch loop: five numbers an example and epoch, memory-mapped on disk.
 
     with Recorder("dynamics", n=len(train_set), epochs=30) as recorder:
         for epoch in range(30):
@@ -7,9 +7,9 @@
                 ...
                 recorder.update(epoch, ids, logits, labels)
 
-leaves `dynamics/p_true.npy`, `margin.npy`, `error.npy` (float32 (epochs, n), NaN = not seen), `correct.npy`
-(bool (epochs, n), False where not seen) and `dynamics.json` (epochs done, examples not seen in each). The score
-functions in `dataprune.scores.dynamics` take these arrays as they are.
+leaves `dynamics/p_true.npy`, `margin.npy`, `error.npy`, `logit_gap.npy` (float32 (epochs, n), NaN = not seen),
+`correct.npy` (bool (epochs, n), False where not seen) and `dynamics.json` (epochs done, examples not seen in each). The
+score functions in `dataprune.scores.dynamics` take these arrays as they are.
 """
 
 import json

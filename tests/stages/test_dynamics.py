@@ -65,11 +65,13 @@ def recorder(folder, **words):
 
 # what is written
 
+WIDER = {"logit_gap": 20}  # the logarithm of a small rounded probability
+
 
 def test_logits_give_what_the_recorder_would_have_written(tmp_path):
     facts, written = imported(tmp_path, outputs(tmp_path / "npy"))
     recorder(tmp_path / "ours")
-    assert written.keys() == {"p_true", "margin", "error", "correct"}
+    assert written.keys() == {"p_true", "margin", "error", "correct", "logit_gap"}
     for name, values in written.items():
         np.testing.assert_array_equal(values, np.load(tmp_path / "ours" / f"{name}.npy"))
     assert facts.pop("elsewhere") == {}, "what they cost is not known"
@@ -84,7 +86,9 @@ def test_probabilities_give_the_same_numbers_as_logits(tmp_path, values, toleran
     _, written = imported(tmp_path, tmp_path / "all.npy")
     recorder(tmp_path / "ours")
     for name, found in written.items():
-        np.testing.assert_allclose(found, np.load(tmp_path / "ours" / f"{name}.npy"), atol=tolerance)
+        np.testing.assert_allclose(
+            found, np.load(tmp_path / "ours" / f"{name}.npy"), atol=tolerance * WIDER.get(name, 1)
+        )
 
 
 def test_half_precision_logs_of_ccs_are_within_their_rounding(tmp_path):
@@ -92,14 +96,14 @@ def test_half_precision_logs_of_ccs_are_within_their_rounding(tmp_path):
     _, written = imported(tmp_path, batches(tmp_path / "td.pickle", np.log(EXACT).astype(np.float16), order, 3))
     recorder(tmp_path / "ours")
     for name, found in written.items():
-        np.testing.assert_allclose(found, np.load(tmp_path / "ours" / f"{name}.npy"), atol=3e-3)
+        np.testing.assert_allclose(found, np.load(tmp_path / "ours" / f"{name}.npy"), atol=3e-3 * WIDER.get(name, 1))
 
 
 def test_a_recorders_folder_is_taken_over_as_it_is(tmp_path):
     ours = recorder(tmp_path / "ours", n_classes=CLASSES)
     facts, written = imported(tmp_path, ours, probabilities=True)
     assert facts["layout"] == "recorder"
-    assert written.keys() == {"p_true", "margin", "error", "correct", "probabilities"}
+    assert written.keys() == {"p_true", "margin", "error", "correct", "logit_gap", "probabilities"}
     for name, values in written.items():
         np.testing.assert_array_equal(values, np.load(ours / f"{name}.npy"))
     header, theirs = (json.loads((folder / "dynamics.json").read_text()) for folder in (tmp_path / "work", ours))
@@ -250,7 +254,7 @@ ONLY_SELECT = ("target=none", "pretrain.epochs=1")
 
 def test_a_method_of_dynamics_trains_no_surrogate(jobs):
     folder = texts(jobs)
-    words = ["method=dynamic_uncertainty", f"surrogate.dynamics={folder}", *ONLY_SELECT]
+    words = ["method=dynamic_uncertainty", "constants.window=5", f"surrogate.dynamics={folder}", *ONLY_SELECT]
     (row,) = jobs.run(*words)
     assert "surrogate" not in row["keys"]
     assert row["surrogate"] is None
