@@ -54,6 +54,11 @@ def test_an_old_head_with_too_few_outputs_is_told_before_the_source_is_trained(j
     refused(jobs, r"^transfer\.head='reuse': expected fresh: 2 outputs for the 10 classes of target", *words)
 
 
+def test_a_batch_that_a_subset_cannot_fill_is_told_before_the_surrogate_is_trained(jobs):
+    words = ["method=forgetting", "prune_ratio=0.8", "pretrain.drop_last=true", "pretrain.batch_size=128"]
+    refused(jobs, r"^pretrain\.batch_size=128: expected at most 74, the examples that are trained on, or", *words)
+
+
 def test_classes_that_the_source_has_not_are_told_before_the_source_is_trained(jobs, folder):
     words = ["source=folder", f"source.path={folder('two', '1', 'b', side=8)}", "method=random"]
     refused(jobs, r"^transfer\.head=9 classes that the source has not, such as 0, 2", *words, "transfer.head=matched")

@@ -87,7 +87,17 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
     for role, recipe, data in trained:
         if recipe.checkpoint is None:
             check_images(recipe, role, data.header)
+            check_batches(cfg, recipe, role, data.facts["train"])
     check_reused_head(cfg, source, targets)
+
+
+def check_batches(cfg: Config, recipe: TrainConfig, role: str, n: int) -> None:
+    """Raise a ConfigError where drop_last leaves a training without any batch."""
+    prunes = role == "pretrain" and cfg.method.level == "example" and plan_of(cfg).has_budget
+    kept = budget(cfg.prune_ratio, n) if prunes else n
+    if recipe.drop_last and kept < recipe.batch_size:
+        expected = f"at most {kept}, the examples that are trained on, or {role}.drop_last=false"
+        raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)
 
 
 def check_reused_head(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:
