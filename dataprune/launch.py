@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 # Stages that take seconds: their own code and that of our functions is in their recipes, so that a change of either
 # makes another result. What the others make is worth hours: it is their VERSION that must be raised.
-CHEAP = ("cluster", "score", "select", "combine")
+CHEAP = ("cluster", "neighbors", "score", "select", "combine")
 MATCHED: set[tuple[str, str]] = set()  # callables whose code, when this process imported it, was what a task said
 
 Follow = Callable[[str, dict[str, Any]], None]  # told (role, line) for each epoch of a training, as it happens

@@ -57,6 +57,8 @@ def test_the_defaults_are_a_good_job():
 def test_every_method_is_complete(method, tmp_path):
     np.save(tmp_path / "scores.npy", np.zeros(3))
     path = [f"method.path={tmp_path / 'scores.npy'}"] if method in FROM_FILES else []
+    if method == "d2_precomputed":
+        path = [f"method.neighbors.{name}={tmp_path / 'scores.npy'}" for name in ("neighbors", "distances")]
     recorded = ["surrogate.epochs=200", "surrogate.record.probabilities=true", "surrogate.snapshots=[20]"]
     cfg = typed(composed(f"method={method}", *recorded, *path))
     check_functions(cfg)

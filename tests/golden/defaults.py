@@ -26,7 +26,8 @@ from dataprune.training.adversarial import pgd
 from tests.golden import pinned
 
 STAGES = (
-    "index", "decode", "adopt", "dynamics", "train", "signals", "evaluate", "cluster", "score", "select", "combine",
+    "index", "decode", "adopt", "dynamics", "train", "signals", "evaluate", "cluster", "neighbors", "score", "select",
+    "combine",
 )  # fmt: skip
 Table = dict[str, dict[str, Any]]  # stage -> {VERSION, defaults: {dotted name: value}}
 
