@@ -38,7 +38,7 @@ def throughput(cfg: Config, stamps: Stamps | None = None) -> None:
     source, target, _ = indexed(cfg, stage)
     check_training(cfg, plan_of(cfg), source, target)
     config = timed(pretraining(cfg, source), cfg.run.throughput)
-    inputs = source.inputs(config.loader)
+    inputs = source.inputs(config.reads)
     with tempfile.TemporaryDirectory(prefix=".throughput-", dir=store.root) as folder:  # where all machines see it
         work = Path(folder)
         (work / "scratch").mkdir()

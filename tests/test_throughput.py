@@ -42,3 +42,8 @@ def test_the_command_line_times_and_files_no_row(jobs):
     done = jobs.command(*JOB, "source.reader.per_class=6", "pretrain.model.width=4", f"run.store={jobs.store}")
     assert "steps after 20: " in done.stdout
     assert not (jobs.store / "rows").exists()
+
+
+def test_the_decoder_that_workers_use_is_the_one_that_is_timed(jobs, capsys):
+    words = ["pretrain.loader=workers", "pretrain.decoder=torchvision", "run.workers=0", "pretrain.batch_size=100"]
+    assert "30 steps after 20: " in said(jobs, capsys, *words)
