@@ -61,6 +61,15 @@ def test_history_and_figures_follow_the_examples_of_val_path(jobs, tmp_path):
     assert other["identity"] != row["identity"], "what is followed is in the key by its content"
 
 
+def test_one_file_for_both_splits_is_another_experiment_than_for_train_alone(jobs, tmp_path):
+    np.save(tmp_path / "ids.npy", np.arange(0, 124, 2))
+    words = [*ONE, f"method.path={tmp_path / 'ids.npy'}"]
+    (one,) = jobs.run(*words)
+    (two,) = jobs.run(*words, f"method.val_path={tmp_path / 'ids.npy'}")
+    assert one["metrics"]["source_n"] != two["metrics"]["source_n"]
+    assert one["identity"] != two["identity"]
+
+
 def test_a_list_for_the_validation_split_is_told_by_its_key(jobs, tmp_path):
     np.save(tmp_path / "ids.npy", np.arange(4))
     np.save(tmp_path / "val.npy", np.array([124]))
