@@ -9,8 +9,10 @@ from dataprune.checks.evaluation import check_evaluated, outputs_of
 from dataprune.config import Config, TrainConfig
 from dataprune.data.codecs import codec_of, disagreement
 from dataprune.data.images import Images
+from dataprune.data.order import batch_for
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
+from dataprune.experiments import asks_for_ratio
 from dataprune.formats.class_lists import rows_of
 from dataprune.plan import plan_of
 from dataprune.selectors.budget import budget
@@ -87,7 +89,28 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
     for role, recipe, data in trained:
         if recipe.checkpoint is None:
             check_images(recipe, role, data.header)
+            check_batches(recipe, role, kept_of(cfg, data) if role == "pretrain" else data.facts["train"])
     check_reused_head(cfg, source, targets)
+
+
+def kept_of(cfg: Config, source: Data) -> int:
+    """The source's examples of which an epoch of the pretraining has some, as far as the prune ratio tells."""
+    n, plan = source.facts["train"], plan_of(cfg)
+    counts = asks_for_ratio(cfg.method) or (plan.prunes and plan.has_budget and cfg.method.level == "example")
+    return budget(cfg.prune_ratio, n) if counts else n
+
+
+def check_batches(recipe: TrainConfig, role: str, n: int) -> None:
+    """Raise a ConfigError for batches that n examples do not fill, and for those of a transfer that follow from n and
+    cannot be shared out."""
+    size = recipe.batch_size or batch_for(n)
+    if recipe.drop_last and n < size:
+        expected = f"at most the {n} examples of an epoch: with {role}.drop_last=true none of them would be seen"
+        raise ConfigError(f"{role}.batch_size", size, expected)
+    if size % (recipe.processes * recipe.accumulate):
+        shared = f"{recipe.processes} processes and accumulate={recipe.accumulate}"
+        expected = f"a multiple of {recipe.processes * recipe.accumulate} ({shared}): {n} examples make it {size}"
+        raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)
 
 
 def check_reused_head(cfg: Config, source: Data, targets: dict[str, Data | None]) -> None:

@@ -18,7 +18,7 @@ def check_evaluated(cfg: Config, source: Data, targets: Mapping[str, Data | None
     for data in [source] if about_source else targets.values():
         if data is None:
             continue
-        fresh = not about_source and cfg.transfer is not None and cfg.transfer.head != "reuse"
+        fresh = not about_source and has_fresh_head(cfg)
         try:
             if config.classes_file is not None:
                 read_mapping(config.classes_file, data.facts["classes"] if fresh else outputs_of(cfg, source, data))
@@ -28,6 +28,11 @@ def check_evaluated(cfg: Config, source: Data, targets: Mapping[str, Data | None
                     number_of(name, len(sets))
         except ConfigError as error:
             raise error.under("evaluate") from None
+
+
+def has_fresh_head(cfg: Config) -> bool:
+    """Return whether the model of the target has as many outputs as the target has classes; a scratch model always."""
+    return cfg.transfer is not None and (cfg.transfer.head != "reuse" or cfg.method.trains_on == "nothing")
 
 
 def outputs_of(cfg: Config, source: Data, measured: Data) -> int:
