@@ -212,7 +212,13 @@ def test_the_whole_path_runs_on_64_images(name, imagenet, tmp_path):
     words += ["run.workers=0", "run.accelerator=cpu", "run.progress=false", "source.expect=null"]
     roles = ["surrogate", "pretrain"]
     if name.endswith("to_1k"):
-        words += [f"target.path={imagenet}", "target.size=32", "target.resize=32", "target.crop=32", "target.expect=null"]
+        words += [
+            f"target.path={imagenet}",
+            "target.size=32",
+            "target.resize=32",
+            "target.crop=32",
+            "target.expect=null",
+        ]
         roles.append("transfer")
     for role in roles:
         words += [f"{role}.{word}" for word in ("epochs=4", "batch_size=16", "precision=float32", "loader=workers")]
