@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from hydra.utils import get_method
 
-from dataprune.arrays import load
+from dataprune.arrays import entry, load
 from dataprune.config import RunConfig
 from dataprune.cost import told_of
-from dataprune.errors import ConfigError, Shown, finite
+from dataprune.errors import ConfigError, Shown, finite, first
 from dataprune.plan import FROM_FILE
 from dataprune.stage_configs import ScoreConfig
 
@@ -43,4 +43,9 @@ def compute(config: ScoreConfig, inputs: dict[str, Path], key: str) -> np.ndarra
         raise error.under("method" if error.key in FROM_FILE else key) from None
     if scores.ndim != 1:
         raise ConfigError(key, Shown(f"array of shape {scores.shape}"), "one number an example or a class")
+    if (rare := np.flatnonzero(np.isnan(scores))).size and any(
+        entry(a).role == "dynamics" for a in config.arrays.values()
+    ):
+        seen = "numbers for all: more surrogate.epochs, or none without some examples (drop_last, augment.repeats)"
+        raise ConfigError(key, Shown(f"NaN at ids {first(rare)}, recorded in too few epochs"), seen)
     return finite(key, scores)
