@@ -40,8 +40,11 @@ def test_bare_ids_say_that_nobody_checked_and_other_ids_are_another_experiment(j
 
 def test_a_subset_of_another_data_set_is_refused_before_anything_is_trained(jobs, tmp_path):
     Subset(np.arange(9), 372, "ab" * 32).save(tmp_path / "other.npz")
-    with pytest.raises(ConfigError, match=r"^method\.score\.subset=|^method\.path="):
+    with pytest.raises(ConfigError, match=r"^method\.path="):
         jobs.run(*ONE, f"method.path={tmp_path / 'other.npz'}")
+    np.save(tmp_path / "ids.npy", np.array([3, 372]))
+    with pytest.raises(ConfigError, match=r"^method\.path=372: expected ids of 0 to 371"):
+        jobs.run(*ONE, f"method.path={tmp_path / 'ids.npy'}")
     assert not (jobs.store / "train").exists()
 
 
