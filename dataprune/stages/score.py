@@ -43,9 +43,8 @@ def compute(config: ScoreConfig, inputs: dict[str, Path], key: str) -> np.ndarra
         raise error.under("method" if error.key in FROM_FILE else key) from None
     if scores.ndim != 1:
         raise ConfigError(key, Shown(f"array of shape {scores.shape}"), "one number an example or a class")
-    if (rare := np.flatnonzero(np.isnan(scores))).size and any(
-        entry(a).role == "dynamics" for a in config.arrays.values()
-    ):
-        seen = "numbers for all: more surrogate.epochs, or none without some examples (drop_last, augment.repeats)"
-        raise ConfigError(key, Shown(f"NaN at ids {first(rare)}, recorded in too few epochs"), seen)
+    recorded = any(entry(array).role == "dynamics" for array in config.arrays.values())
+    if recorded and len(rare := np.flatnonzero(np.isnan(scores))):
+        expected = "numbers for all: more surrogate.epochs, or no drop_last nor repeats, which leave examples out"
+        raise ConfigError(key, Shown(f"NaN at ids {first(rare)}, recorded in too few epochs"), expected)
     return finite(key, scores)

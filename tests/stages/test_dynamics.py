@@ -331,6 +331,6 @@ def test_a_recording_that_does_not_fit_leaves_no_result(jobs):
 
 
 def test_examples_that_a_training_leaves_out_too_often_are_told_with_what_would_do(jobs):
-    words = ["method=dynamic_uncertainty", "method.score.window=3", "surrogate.drop_last=true"]
+    words = ["method=dynamic_uncertainty", "method.score.window=2", "surrogate.drop_last=true"]
     with pytest.raises(ConfigError, match=r"^method\.score=NaN at ids .*, recorded in too few epochs: .*drop_last"):
         jobs.run(*words, "surrogate.batch_size=250")
