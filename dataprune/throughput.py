@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dataprune import nodes
 from dataprune.checks.training import check_training
-from dataprune.config import Config, TrainConfig
+from dataprune.config import Config, RecordConfig, TrainConfig
 from dataprune.errors import ConfigError
 from dataprune.experiments import pretraining
 from dataprune.launch import recipe_of, run_task, write_task
@@ -56,4 +56,5 @@ def timed(recipe: TrainConfig, steps: int) -> TrainConfig:
     steps += WARM_UP
     # a sampler chooses by epoch: as many as there may be, of at least one step each
     epochs = steps if recipe.sampler else None
-    return replace(recipe, epochs=epochs, iterations=steps, eval_every=0, snapshots=[])
+    record = RecordConfig() if recipe.record.forward == "eval" else recipe.record  # a pass after each epoch
+    return replace(recipe, epochs=epochs, iterations=steps, eval_every=0, snapshots=[], record=record)

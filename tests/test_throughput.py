@@ -31,6 +31,13 @@ def test_a_method_s_sampler_is_part_of_what_is_timed(jobs, capsys):
     assert timed(config.pretrain, 30).iterations == 50
 
 
+def test_passes_after_an_epoch_are_not_timed_and_what_is_recorded_in_a_step_is(jobs):
+    for forward, timed_too in (("eval", "none"), ("train", "train")):
+        config = jobs.config(*JOB, f"pretrain.record.forward={forward}", "pretrain.eval_every=1")
+        recipe = timed(config.pretrain, 30)
+        assert (recipe.record.forward, recipe.eval_every) == (timed_too, 0)
+
+
 def test_a_job_that_pretrains_nothing_has_nothing_to_time(jobs):
     with pytest.raises(ConfigError, match=r"^run\.throughput=30: expected null, or a job that pretrains"):
         throughput(
