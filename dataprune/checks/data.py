@@ -38,12 +38,20 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
         raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
     check_evaluated(cfg, source, targets)
-    clusters, n = cfg.method.clusters, source.facts["train"]
-    if "clusters" in plan.roles and clusters.path is None and clusters.number > n:
-        raise ConfigError("method.clusters.number", clusters.number, f"1 to {n}, the number of the source's examples")
+    if "clusters" in plan.roles and cfg.method.clusters.path is None:
+        check_clustered(cfg, source.facts["train"])
     counts = cfg.method.trains_on == "dynamic" or plan.has_budget
     if cfg.method.level == "example" and counts:
         check_budget_of_classes(cfg.prune_ratio, source.facts["train"], source.facts["classes"])
+
+
+def check_clustered(cfg: Config, n: int) -> None:
+    """Raise a ConfigError for more clusters than there are examples, or none of the features that they are made of."""
+    if (number := cfg.method.clusters.number) > n:
+        raise ConfigError("method.clusters.number", number, f"1 to {n}, the number of the source's examples")
+    if "features" not in cfg.signals.arrays:
+        expected = f"features among them: the clusters of {cfg.method.name} are made of these"
+        raise ConfigError("signals.arrays", list(cfg.signals.arrays), expected)
 
 
 def check_inputs(source: Data, targets: dict[str, Data | None]) -> None:

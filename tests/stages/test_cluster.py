@@ -109,6 +109,7 @@ def test_what_is_no_assignment_of_this_source_is_refused(jobs, content, message)
         (["method=label_mapping", "method.clusters.number=3"], "label_mapping asks for no clusters"),
         ([WORDS[0], "method.clusters.path=nowhere"], r"method\.clusters\.path='nowhere': expected a file"),
         ([WORDS[0], "method.clusters.val_path=x"], r"method\.clusters\.path=None"),
+        ([*WORDS, "signals.arrays=[logits]"], r"signals\.arrays=\['logits'\]: expected features among them"),
         ([WORDS[0], "method.clusters.number=400"], r"method\.clusters\.number=400: expected 1 to 372"),
     ],
 )
