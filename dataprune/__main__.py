@@ -28,7 +28,7 @@ from dataprune import nodes, report
 from dataprune.checks.config import typed
 from dataprune.config import Config
 from dataprune.errors import ConfigError
-from dataprune.overrides import check_overrides, check_words
+from dataprune.overrides import check_constants, check_overrides, check_words
 from dataprune.processes import LostWorker
 from dataprune.store import DamagedResult, about_disk
 
@@ -68,6 +68,7 @@ def run(composed: DictConfig) -> None:
 
     job_config = HydraConfig.get()
     check_overrides(cfg, job_config.overrides.task)
+    check_constants(composed.constants, job_config.overrides.task)
     if cfg.run.estimate:
         from dataprune.estimate import estimate
 

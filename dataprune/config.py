@@ -1,4 +1,4 @@
-"""What an experiment may say: typed configs and the ranges of their fields (config_checks.typed checks them).
+"""What an experiment may say: typed configs and the ranges of their fields (checks.config.typed checks them).
 
 Two kinds that never mix: what a result **is** (DataConfig, TrainConfig, MethodConfig, ...: every field that differs
 from its default is part of the result's identity) and **how it is computed** (RunConfig: part of no identity).

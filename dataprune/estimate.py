@@ -102,8 +102,8 @@ class Planner(Stages):
             self.results[role] = result
             return result
         results = {key: value for key, value in there.items() if isinstance(value, Result)}
-        # what is behind a stand-in tells apart two stages of equal configs
-        behind = sorted(str(r.path) for r in results.values())
+        # what is behind a stand-in tells apart two stages of equal configs, and so do files
+        behind = {key: str(value.path) if isinstance(value, Result) else value for key, value in there.items()}
         key = fingerprint([recipe.stage, recipe.config, behind])
         self.needs[key] = self._need(name, config, role, results)
         facts = {"examples": self._examples(config, results), "images_seen": 0, "kept": 0, "train": 0}

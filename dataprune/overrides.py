@@ -1,6 +1,7 @@
 """Words of the command line that compose, and would then be ignored or mixed without a word."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dataprune.config import Config
 from dataprune.errors import ConfigError, Shown
@@ -18,6 +19,17 @@ def check_overrides(cfg: Config, words: Sequence[str]) -> None:
             raise ConfigError(key, Shown(value), _instead(key, [o.strip() for o in value.strip("[]").split(",")]))
         if cfg.target is None and key == "train@transfer":
             raise ConfigError(key, value, "no transfer recipe beside target=none, or a target")
+
+
+def check_constants(constants: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Raise a ConfigError for a constant of a score that the command line states and `constants` replaces: an
+    experiment may say some of these, such as the demo its windows."""
+    for word in words:
+        key = word.lstrip("+").partition("=")[0]
+        method, _, name = key.rpartition(".score.")
+        is_method = method == "method" or method.startswith("baselines.")
+        if is_method and (instead := constants.get(name)) is not None:
+            raise ConfigError(key, Shown("..."), f"constants.{name}=..., which is {instead} here and takes its place")
 
 
 def check_words(words: Sequence[str]) -> None:

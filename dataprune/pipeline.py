@@ -30,6 +30,7 @@ from dataprune.rows import row_name, row_of
 from dataprune.stage_calls import Stages, Stamps
 from dataprune.stage_configs import (
     AdoptConfig,
+    ClusterConfig,
     CombineConfig,
     DynamicsConfig,
     NeighborsConfig,
@@ -87,6 +88,8 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
             log.info("%s", note)
         seen = {"examples": source, "target": target} | {f"others.{name}": data for name, data in others.items()}
         known |= look_at_data(stage, cfg, plan, seen)
+        if "clusters" in plan.roles and method.clusters.path is not None:
+            known["clusters"] = assigned(stage, method.clusters, source)
         if "neighbors" in plan.roles:
             known["neighbors"] = listed(stage, method.neighbors, source)
         if plan.score:
@@ -189,7 +192,7 @@ def look_at_data(
             if data is not None:
                 config = plan.config_of(role, cfg.signals)
                 seen[name] = look(stage, "signals", config, f"{name}{again}", data, cfg.surrogate, model=surrogate)
-    if "clusters" in plan.roles:
+    if "clusters" in plan.roles and cfg.method.clusters.path is None:
         seen["clusters"] = clustered(stage, cfg, source, surrogate, seen["signals"], again)
     return seen
 
@@ -215,14 +218,16 @@ def look(
 
 def clustered(stage: Stages, cfg: Config, source: Data, surrogate: Result, signals: Result, again: str) -> Result:
     """Pseudo classes of the source, also of the images that stand for its validation."""
-    config = cfg.method.clusters
-    if config.path is not None:
-        files = _content(config.path, *(Path(path) for path in (config.path, config.val_path) if path is not None))
-        return stage("cluster", config, f"clusters{again}", files=files, examples=source.table)
     split = "validation" if "validation" in source.facts else "test"
     asked = replace(cfg.signals, arrays=["features"], functions={}, split=split)
     val = look(stage, "signals", asked, f"val_signals{again}", source, cfg.surrogate, model=surrogate)
-    return stage("cluster", config, f"clusters{again}", signals=signals, val_signals=val)
+    return stage("cluster", cfg.method.clusters, f"clusters{again}", signals=signals, val_signals=val)
+
+
+def assigned(stage: Stages, config: ClusterConfig, source: Data) -> Result:
+    """The pseudo classes of the source that files hold."""
+    places = [path for path in (config.path, config.val_path) if path is not None]
+    return stage("cluster", config, "clusters", files=_content(places[0], *map(Path, places)), examples=source.table)
 
 
 def listed(stage: Stages, config: NeighborsConfig, source: Data) -> Result:

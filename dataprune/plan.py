@@ -23,7 +23,7 @@ SCORES = frozenset({"scores", "frequency"})  # of a selector: two names of what 
 FILLED = SCORES | {"budget", "rng", "n"}
 ABOUT_A_SIGNAL = ("shape", "dtype", "passes")  # what a spec says of a signal beside its constants
 # what one pass of the trained surrogate, or its training, gives
-TOLD_BY_SURROGATE = frozenset({"dynamics", "signals", "gradients", "target_signals", "heldout", "clusters"})
+TOLD_BY_SURROGATE = frozenset({"dynamics", "signals", "gradients", "target_signals", "heldout"})
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ class Plan:
 
     @property
     def roles(self) -> frozenset[str]:
-        """Results that the method looks at."""
-        return frozenset().union(*(call.roles for call in self.calls)) if self.calls else frozenset()
+        """Results that the method looks at, or that are made for it out of others: clusters out of features."""
+        asked = frozenset().union(*(call.roles for call in self.calls)) if self.calls else frozenset()
+        return asked | {"signals"} if "clusters" in asked and self.method.clusters.path is None else asked
 
     @property
     def needs_surrogate(self) -> bool:

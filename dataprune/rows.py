@@ -21,7 +21,6 @@ TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
 CURVES = {"source": "model", "target": "adapted"}  # side -> the training whose accuracies by epoch are its curve
 LOOKS = ("signals", "gradients", "target_signals", "val_signals", "heldout")
 GIVEN_SUBSET = "dataprune.formats.coresets.marks"
-READ_FILES = ("score", "select")  # stages that may read a foreign file of the method
 OWN = OWN_SIGNAL.rstrip(".")
 
 
@@ -166,7 +165,8 @@ def _data_sets(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
         if group is None or (group == "source" and cfg.method.trains_on == "nothing"):
             continue
         place = made.setdefault("others", {}).setdefault(name, {}) if name else made.setdefault(group, {})
-        place |= _data(result)
+        # of two ways to decode it neither hides the other
+        place |= {"workers": _data(result)} if kind.endswith("_workers") else _data(result)
     return made
 
 
@@ -205,8 +205,9 @@ def _method(cfg: Config, plan: Plan, results: dict[str, Result]) -> dict[str, An
     made = {name: value for name, value in _plain(method).items() if name not in ("name", "path", "val_path")}
     if method.trains_on != "subset":
         return made
-    files = _files_of_scores(results)
-    return made | {"code": _codes(cfg, plan)} | ({"files": files} if files else {})
+    made |= {"code": _codes(cfg, plan)}
+    read = {"files": _files_of(results, "score"), "val_files": _files_of(results, "select")}
+    return made | {name: files for name, files in read.items() if files}
 
 
 def _codes(cfg: Config, plan: Plan) -> dict[str, str]:
@@ -220,9 +221,9 @@ def _codes(cfg: Config, plan: Plan) -> dict[str, str]:
     return code
 
 
-def _files_of_scores(results: dict[str, Result]) -> list[str]:
-    """Hashes of the foreign files of scores and subsets, each once: at some ratios the cut reads the same one."""
-    read = [result.recipe["inputs"] for result in results.values() if result.recipe["stage"] in READ_FILES]
+def _files_of(results: dict[str, Result], stage: str) -> list[str]:
+    """Hashes of the foreign files that a stage has read, each once: at some ratios the cut reads that of the scores."""
+    read = [result.recipe["inputs"] for result in results.values() if result.recipe["stage"] == stage]
     return sorted({inputs["files"] for inputs in read if inputs.get("files")})
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dataprune import nodes
 from dataprune.checks.training import check_training
-from dataprune.config import Config, TrainConfig
+from dataprune.config import Config, RecordConfig, TrainConfig
 from dataprune.errors import ConfigError
 from dataprune.experiments import pretraining
 from dataprune.launch import recipe_of, run_task, write_task
@@ -38,7 +38,7 @@ def throughput(cfg: Config, stamps: Stamps | None = None) -> None:
     source, target, _ = indexed(cfg, stage)
     check_training(cfg, plan_of(cfg), source, target)
     config = timed(pretraining(cfg, source), cfg.run.throughput)
-    inputs = source.inputs(config.loader)
+    inputs = source.inputs(config.reads)
     with tempfile.TemporaryDirectory(prefix=".throughput-", dir=store.root) as folder:  # where all machines see it
         work = Path(folder)
         (work / "scratch").mkdir()
@@ -56,4 +56,5 @@ def timed(recipe: TrainConfig, steps: int) -> TrainConfig:
     steps += WARM_UP
     # a sampler chooses by epoch: as many as there may be, of at least one step each
     epochs = steps if recipe.sampler else None
-    return replace(recipe, epochs=epochs, iterations=steps, eval_every=0, snapshots=[])
+    record = RecordConfig() if recipe.record.forward == "eval" else recipe.record  # a pass after each epoch
+    return replace(recipe, epochs=epochs, iterations=steps, eval_every=0, snapshots=[], record=record)

@@ -17,7 +17,7 @@ from dataprune.config import AugmentConfig, DataConfig, LimitConfig, MethodConfi
 from dataprune.errors import ConfigError
 from dataprune.identity import from_plain, identity
 from dataprune.launch import recipe_of
-from dataprune.overrides import check_words
+from dataprune.overrides import check_constants, check_words
 from dataprune.stage_configs import AdoptConfig, SelectConfig, StepConfig
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
@@ -36,6 +36,17 @@ def job(monkeypatch):
 
 
 # typed: what is refused
+
+
+def test_constants_have_ranges_and_take_the_place_of_no_typed_value(job):
+    with pytest.raises(ConfigError, match=r"^constants\.window=1: expected 2 or more epochs"):
+        job("method=tdds", "constants.window=1")
+    for key in ("method.score.window", "+baselines.tdds.score.window"):
+        expected = rf"^{key.lstrip('+')}=.*: expected constants\.window=\.\.\., which is 5 here"
+        with pytest.raises(ConfigError, match=expected.replace("baselines.tdds", r"baselines\.tdds")):
+            check_constants({"window": 5, "early": None}, [f"{key}=3"])
+    check_constants({"window": None, "early": None}, ["method.score.window=3"])
+    check_constants({"window": 5}, ["method.score.epochs=30", "method=tdds"])
 
 
 def test_values_arrive_with_their_types(job):

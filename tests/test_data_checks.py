@@ -56,7 +56,7 @@ def test_an_old_head_with_too_few_outputs_is_told_before_the_source_is_trained(j
 
 def test_a_batch_that_a_subset_cannot_fill_is_told_before_the_surrogate_is_trained(jobs):
     words = ["method=forgetting", "prune_ratio=0.8", "pretrain.drop_last=true", "pretrain.batch_size=128"]
-    refused(jobs, r"^pretrain\.batch_size=128: expected at most 74, the examples that are trained on, or", *words)
+    refused(jobs, r"^pretrain\.batch_size=128: expected at most the 74 examples of an epoch", *words)
 
 
 def test_classes_that_the_source_has_not_are_told_before_the_source_is_trained(jobs, folder):
@@ -171,3 +171,28 @@ def test_a_recipe_says_nothing_of_its_images_where_it_does_not_change_them():
     header["input"] = {"kind": "image", "channels": 1, "height": 8, "width": 8}
     for loader in ("memory", "workers"):
         check_images(TrainConfig(augment=AugmentConfig(flip=True), loader=loader), "pretrain", header)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["surrogate.drop_last=true", "surrogate.batch_size=373"], r"^surrogate\.batch_size=373: .* the 372 examples"),
+        (["pretrain.drop_last=true", "pretrain.batch_size=187"], r"^pretrain\.batch_size=187: .* the 186 examples"),
+        (["transfer.batch_size=0", "transfer.processes=3"], r"^transfer\.batch_size=0: expected a multiple of 3 "),
+        (["transfer.batch_size=0", "transfer.accumulate=3"], r"^transfer\.batch_size=0: expected a multiple of 3 "),
+    ],
+)
+def test_batches_that_the_examples_do_not_admit_are_told_before_the_surrogate_is_trained(jobs, words, text):
+    refused(jobs, text, "method=forgetting", *words)
+
+
+def test_a_sampler_s_share_that_fills_no_batch_is_told(jobs):
+    words = ["method=rs2", "prune_ratio=0.8", "pretrain.drop_last=true"]
+    refused(jobs, r"^pretrain\.batch_size=80: .* the 74 examples", *words, "pretrain.batch_size=80")
+
+
+def test_columns_of_a_reused_head_are_not_those_of_a_scratch_model(jobs, tmp_path):
+    (tmp_path / "columns.txt").write_text("\n".join(map(str, range(40, 50))))
+    words = ["transfer.head=reuse", "evaluate.about=target", f"evaluate.classes_file={tmp_path / 'columns.txt'}"]
+    text = r"^evaluate\.classes_file=.*: expected distinct columns of 0 to 9"
+    refused(jobs, text, "method=scratch", *words)

@@ -65,6 +65,13 @@ def test_a_stage_that_two_jobs_want_counts_once(jobs, capsys):
     assert "earlier jobs: 1" in printed
 
 
+def test_jobs_that_differ_in_a_file_alone_share_no_stage_of_it(jobs, tmp_path, capsys):
+    for name in ("one", "two"):
+        np.save(tmp_path / f"{name}.npy", np.arange(9 if name == "one" else 7))
+        planning.estimate(jobs.config("method=subset_file", "target=none", f"method.path={tmp_path / name}.npy"))
+        assert roles(capsys.readouterr().out) == ["scores", "subset", "model", "source_result"]
+
+
 SELECTOR = """
 from pathlib import Path
 

@@ -40,8 +40,11 @@ def test_bare_ids_say_that_nobody_checked_and_other_ids_are_another_experiment(j
 
 def test_a_subset_of_another_data_set_is_refused_before_anything_is_trained(jobs, tmp_path):
     Subset(np.arange(9), 372, "ab" * 32).save(tmp_path / "other.npz")
-    with pytest.raises(ConfigError, match=r"^method\.score\.subset=|^method\.path="):
+    with pytest.raises(ConfigError, match=r"^method\.path="):
         jobs.run(*ONE, f"method.path={tmp_path / 'other.npz'}")
+    np.save(tmp_path / "ids.npy", np.array([3, 372]))
+    with pytest.raises(ConfigError, match=r"^method\.path=372: expected ids of 0 to 371"):
+        jobs.run(*ONE, f"method.path={tmp_path / 'ids.npy'}")
     assert not (jobs.store / "train").exists()
 
 
@@ -59,6 +62,15 @@ def test_history_and_figures_follow_the_examples_of_val_path(jobs, tmp_path):
     np.save(tmp_path / "val.npy", np.array([1, 5, 8]))
     (other,) = jobs.run(*words, f"method.val_path={tmp_path / 'val.npy'}")
     assert other["identity"] != row["identity"], "what is followed is in the key by its content"
+
+
+def test_one_file_for_both_splits_is_another_experiment_than_for_train_alone(jobs, tmp_path):
+    np.save(tmp_path / "ids.npy", np.arange(0, 124, 2))
+    words = [*ONE, f"method.path={tmp_path / 'ids.npy'}"]
+    (one,) = jobs.run(*words)
+    (two,) = jobs.run(*words, f"method.val_path={tmp_path / 'ids.npy'}")
+    assert one["metrics"]["source_n"] != two["metrics"]["source_n"]
+    assert one["identity"] != two["identity"]
 
 
 def test_a_list_for_the_validation_split_is_told_by_its_key(jobs, tmp_path):

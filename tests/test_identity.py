@@ -76,6 +76,22 @@ def test_other_pixels_under_the_same_names_are_another_data_set(jobs, tmp_path, 
     assert one["identity"] != two["identity"]
 
 
+def test_a_row_names_each_way_in_which_its_pictures_are_decoded(jobs, tmp_path):
+    a = pictures(tmp_path / "a", suffix="jpg")
+    loaders = ["surrogate.loader=workers", "surrogate.decoder=torchvision", "pretrain.loader=workers"]
+    (row,) = jobs.run(*PICTURES, "method=loss", "surrogate.epochs=1", f"source.path={a}", *loaders)
+    assert row["config"]["source"]["codec"]["decoder"] == "torchvision", "as it would be of DALI on a CPU or a GPU"
+    assert "decoder" not in row["config"]["source"]["workers"]["codec"]
+
+
+def test_who_names_the_decoder_that_is_used_anyway_trains_nothing_again(jobs, tmp_path):
+    words = [*PICTURES, f"source.path={pictures(tmp_path / 'a')}", "pretrain.loader=workers"]
+    (one,) = jobs.run(*words)
+    (two,) = jobs.run(*words, "pretrain.decoder=pillow")
+    assert built(two) == set()
+    assert two["row"] == one["row"]
+
+
 def test_a_copy_elsewhere_is_the_same_data_set(jobs, tmp_path):
     a = pictures(tmp_path / "a")
     (one,) = jobs.run(*PICTURES, f"source.path={a}", "pretrain.loader=workers")

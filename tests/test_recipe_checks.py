@@ -97,6 +97,7 @@ def test_another_target_called_like_the_target_cannot_take_its_place(jobs):
     [
         (["+model@transfer.model=cnn"], r"^transfer\.model=.*expected null"),
         (["pretrain.head=reuse"], r"^pretrain\.head='reuse': expected fresh"),
+        (["pretrain.frozen_bn=false"], r"^pretrain\.frozen_bn=False: expected true, or pretrain\.trainable=head"),
         (["surrogate.subset=kept.npz"], r"^surrogate\.subset='kept\.npz': expected null"),
         (["transfer.adversarial.epsilon=0.01"], r"^transfer\.adversarial\.epsilon=0\.01: expected 0"),
         (["method.combine=max"], r"^method\.combine='max': expected mean"),

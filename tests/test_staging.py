@@ -125,3 +125,4 @@ def test_stages_read_the_copy_and_no_key_moves(jobs, pictures, fast, monkeypatch
 def test_a_folder_that_is_not_there_is_told_by_its_key(jobs, pictures):
     with pytest.raises(ConfigError, match=r"^run\.stage_to='/no/such': expected an existing folder"):
         jobs.run(*WORKERS, f"source.path={pictures}", "run.stage_to=/no/such")
+    assert not jobs.store.exists(), "before a surrogate is trained that reads from memory, say"

@@ -31,6 +31,13 @@ def test_a_method_s_sampler_is_part_of_what_is_timed(jobs, capsys):
     assert timed(config.pretrain, 30).iterations == 50
 
 
+def test_passes_after_an_epoch_are_not_timed_and_what_is_recorded_in_a_step_is(jobs):
+    for forward, timed_too in (("eval", "none"), ("train", "train")):
+        config = jobs.config(*JOB, f"pretrain.record.forward={forward}", "pretrain.eval_every=1")
+        recipe = timed(config.pretrain, 30)
+        assert (recipe.record.forward, recipe.eval_every) == (timed_too, 0)
+
+
 def test_a_job_that_pretrains_nothing_has_nothing_to_time(jobs):
     with pytest.raises(ConfigError, match=r"^run\.throughput=30: expected null, or a job that pretrains"):
         throughput(
@@ -42,3 +49,8 @@ def test_the_command_line_times_and_files_no_row(jobs):
     done = jobs.command(*JOB, "source.reader.per_class=6", "pretrain.model.width=4", f"run.store={jobs.store}")
     assert "steps after 20: " in done.stdout
     assert not (jobs.store / "rows").exists()
+
+
+def test_the_decoder_that_workers_use_is_the_one_that_is_timed(jobs, capsys):
+    words = ["pretrain.loader=workers", "pretrain.decoder=torchvision", "run.workers=0", "pretrain.batch_size=100"]
+    assert "30 steps after 20: " in said(jobs, capsys, *words)

@@ -21,8 +21,8 @@ def typed(composed: DictConfig) -> Config:
     cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(composed)))
     assert isinstance(cfg, Config)
     check_plain(dataclasses.asdict(cfg), "")
-    cfg = with_constants(cfg)
     check_ranges(cfg)
+    cfg = with_constants(cfg)
     cfg.prune_ratio = as_typed(cfg.prune_ratio)  # range(0.05,1,0.05) of a sweep gives 0.15000000000000002
     check_cuts(cfg)
     for role in ("surrogate", "pretrain", "transfer"):

@@ -9,8 +9,10 @@ from dataprune.checks.evaluation import check_evaluated, outputs_of
 from dataprune.config import Config, TrainConfig
 from dataprune.data.codecs import codec_of, disagreement
 from dataprune.data.images import Images
+from dataprune.data.order import batch_for
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
+from dataprune.experiments import asks_for_ratio
 from dataprune.formats.class_lists import rows_of
 from dataprune.plan import plan_of
 from dataprune.selectors.budget import budget
@@ -36,12 +38,20 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
         raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
     check_splits(cfg, source, targets)
     check_evaluated(cfg, source, targets)
-    clusters, n = cfg.method.clusters, source.facts["train"]
-    if "clusters" in plan.roles and clusters.path is None and clusters.number > n:
-        raise ConfigError("method.clusters.number", clusters.number, f"1 to {n}, the number of the source's examples")
+    if "clusters" in plan.roles and cfg.method.clusters.path is None:
+        check_clustered(cfg, source.facts["train"])
     counts = cfg.method.trains_on == "dynamic" or plan.has_budget
     if cfg.method.level == "example" and counts:
         check_budget_of_classes(cfg.prune_ratio, source.facts["train"], source.facts["classes"])
+
+
+def check_clustered(cfg: Config, n: int) -> None:
+    """Raise a ConfigError for more clusters than there are examples, or none of the features that they are made of."""
+    if (number := cfg.method.clusters.number) > n:
+        raise ConfigError("method.clusters.number", number, f"1 to {n}, the number of the source's examples")
+    if "features" not in cfg.signals.arrays:
+        expected = f"features among them: the clusters of {cfg.method.name} are made of these"
+        raise ConfigError("signals.arrays", list(cfg.signals.arrays), expected)
 
 
 def check_inputs(source: Data, targets: dict[str, Data | None]) -> None:
@@ -87,16 +97,27 @@ def check_recipes(cfg: Config, source: Data, targets: dict[str, Data | None]) ->
     for role, recipe, data in trained:
         if recipe.checkpoint is None:
             check_images(recipe, role, data.header)
-            check_batches(cfg, recipe, role, data.facts["train"])
+            check_batches(recipe, role, kept_of(cfg, data) if role == "pretrain" else data.facts["train"])
     check_reused_head(cfg, source, targets)
 
 
-def check_batches(cfg: Config, recipe: TrainConfig, role: str, n: int) -> None:
-    """Raise a ConfigError where drop_last leaves a training without any batch."""
-    prunes = role == "pretrain" and cfg.method.level == "example" and plan_of(cfg).has_budget
-    kept = budget(cfg.prune_ratio, n) if prunes else n
-    if recipe.drop_last and kept < recipe.batch_size:
-        expected = f"at most {kept}, the examples that are trained on, or {role}.drop_last=false"
+def kept_of(cfg: Config, source: Data) -> int:
+    """The source's examples of which an epoch of the pretraining has some, as far as the prune ratio tells."""
+    n, plan = source.facts["train"], plan_of(cfg)
+    counts = asks_for_ratio(cfg.method) or (plan.prunes and plan.has_budget and cfg.method.level == "example")
+    return budget(cfg.prune_ratio, n) if counts else n
+
+
+def check_batches(recipe: TrainConfig, role: str, n: int) -> None:
+    """Raise a ConfigError for batches that n examples do not fill, and for those of a transfer that follow from n and
+    cannot be shared out."""
+    size = recipe.batch_size or batch_for(n)
+    if recipe.drop_last and n < size:
+        expected = f"at most the {n} examples of an epoch: with {role}.drop_last=true none of them would be seen"
+        raise ConfigError(f"{role}.batch_size", size, expected)
+    if size % (recipe.processes * recipe.accumulate):
+        shared = f"{recipe.processes} processes and accumulate={recipe.accumulate}"
+        expected = f"a multiple of {recipe.processes * recipe.accumulate} ({shared}): {n} examples make it {size}"
         raise ConfigError(f"{role}.batch_size", recipe.batch_size, expected)
 
 

@@ -2,32 +2,44 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from dataprune.config import Config
 from dataprune.data.examples import Examples
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError
-from dataprune.formats.imagenet import number_of, read_mapping, read_real
+from dataprune.formats.imagenet import number_of, positions, read_mapping, read_real
 
 
 def check_evaluated(cfg: Config, source: Data, targets: Mapping[str, Data | None]) -> None:
-    """Raise a ConfigError for ReaL labels that the names of an evaluated split do not fit, and for columns that the
-    model that is measured has not. targets: by the key of their config."""
+    """Raise a ConfigError for ReaL labels that the names of an evaluated split do not fit, for columns that the model
+    that is measured has not, and for classes of the split that are none of them.
+
+    targets: by the key of their config.
+    """
     config, about_source = cfg.evaluate, cfg.evaluate.about == "source"
     if config.real is None and config.classes_file is None:
         return
     for data in [source] if about_source else targets.values():
         if data is None:
             continue
-        fresh = not about_source and cfg.transfer is not None and cfg.transfer.head != "reuse"
+        fresh, split = not about_source and has_fresh_head(cfg), Examples(data.table.path, config.split)
         try:
             if config.classes_file is not None:
-                read_mapping(config.classes_file, data.facts["classes"] if fresh else outputs_of(cfg, source, data))
+                outputs = data.facts["classes"] if fresh else outputs_of(cfg, source, data)
+                columns = read_mapping(config.classes_file, outputs)
+                positions(np.unique(split.labels), columns, split.classes, config.split)
             if config.real is not None:
                 sets = read_real(config.real)
-                for name in Examples(data.table.path, config.split).names:
+                for name in split.names:
                     number_of(name, len(sets))
         except ConfigError as error:
             raise error.under("evaluate") from None
+
+
+def has_fresh_head(cfg: Config) -> bool:
+    """Return whether the model of the target has as many outputs as the target has classes; a scratch model always."""
+    return cfg.transfer is not None and (cfg.transfer.head != "reuse" or cfg.method.trains_on == "nothing")
 
 
 def outputs_of(cfg: Config, source: Data, measured: Data) -> int:

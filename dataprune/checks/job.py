@@ -60,10 +60,13 @@ def check_recipe_functions(recipe: TrainConfig, role: str) -> None:
 
 
 def check_devices(cfg: Config) -> None:
-    """Raise a ConfigError for recipes that this machine's devices cannot serve. torch is imported only if one might be.
+    """Raise a ConfigError for recipes that this machine's devices cannot serve, and for a disk that it has not. torch is
+    imported only if one might be.
 
     (A driver on a login node has no GPU where its workers have: they look again.)
     """
+    if (to := cfg.run.stage_to) is not None and not Path(to).is_dir():
+        raise ConfigError("run.stage_to", to, "an existing folder on each machine that computes, such as /dev/shm")
     if cfg.run.accelerator == "gpu" and not on_gpu(cfg):
         raise ConfigError("run.accelerator", "gpu", "cpu or auto: torch finds no GPU here")
     for role in ("surrogate", "pretrain", "transfer"):

@@ -61,6 +61,8 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
     if recipe.head_columns is not None and recipe.head != "reuse":
         expected = f"null, or {role}.head=reuse: no other head has columns to keep"
         raise ConfigError(f"{role}.head_columns", recipe.head_columns, expected)
+    if role != "transfer" and not recipe.frozen_bn and recipe.trainable != "head":
+        raise ConfigError(f"{role}.frozen_bn", False, f"true, or {role}.trainable=head: nothing else is frozen")
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
     if role != "transfer" and recipe.batch_size == 0:

@@ -93,6 +93,9 @@ class Order:
         """This process's share of each step of an epoch. All shares of a step have the same size."""
         order, weights = self.epoch(epoch)
         steps = steps_of(len(order), self.batch_size, self.drop_last)
+        if self.drop_last and steps == 0:  # a sampler's epoch: nothing would be learned, and nothing observed
+            expected = f"at most the {len(order)} examples of epoch {epoch}: drop_last=true leaves a smaller batch out"
+            raise ConfigError("batch_size", self.batch_size, expected)
         for step in range(steps):
             start = step * self.batch_size
             places = np.arange(start, min(start + self.batch_size, len(order)))

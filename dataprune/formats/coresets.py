@@ -22,9 +22,12 @@ NOT_KEPT = -1.0
 def marks(path: str | Path, names: Sequence[str], labels: np.ndarray, fingerprint: str) -> np.ndarray:
     """Return float32 (n,): the weight of each example that the file keeps, 1 where it has no weights; -1 of all others.
 
-    names, labels int (n,), fingerprint: of the data set. Raises ConfigError for a file of another data set.
+    names, labels int (n,), fingerprint: of the data set. Raises ConfigError named `path` for a file of another one.
     """
-    subset = read_subset(path, names, labels, fingerprint)
+    try:
+        subset = read_subset(path, names, labels, fingerprint)
+    except ConfigError as error:  # of ids it names the file
+        raise ConfigError("path", error.value, error.expected) from None
     marked = np.full(len(labels), NOT_KEPT, np.float32)
     marked[subset.ids] = 1 if subset.weights is None else subset.weights
     return marked

@@ -78,6 +78,21 @@ def read_mapping(path: str | Path, outputs: int) -> np.ndarray:
     return columns
 
 
+def positions(labels: np.ndarray, columns: np.ndarray, names: Sequence[str], split: str) -> np.ndarray:
+    """Return labels int (n,) of classes with these names as positions among the mapped columns.
+
+    Labels of a data set of as many classes are such positions already. Raises ConfigError for a label elsewhere.
+    """
+    if len(names) == len(columns):
+        return labels
+    places = np.full(max(int(columns.max()) + 1, len(names)), -1)
+    places[columns] = np.arange(len(columns))
+    if len(lost := labels[places[labels] < 0]):
+        expected = f"columns of all classes of {split}; {names[int(lost[0])]} has none"
+        raise ConfigError("classes_file", Shown(f"{len(columns)} columns"), expected)
+    return places[labels]
+
+
 def write_mapping(path: str | Path, large: Sequence[str], small: Sequence[str]) -> None:
     """Write the column of each class of `small` among those of `large`, both in sorted order, as Dyn-Unc reads it.
 

@@ -20,8 +20,8 @@ import torch
 from dataprune import ranks
 from dataprune.config import EvaluateConfig, RunConfig
 from dataprune.data.examples import Examples, half_of
-from dataprune.errors import ConfigError, Shown
-from dataprune.formats.imagenet import read_mapping, read_real, real_metrics
+from dataprune.errors import ConfigError
+from dataprune.formats.imagenet import positions, read_mapping, read_real, real_metrics
 from dataprune.models.tally import Tally
 from dataprune.passes import batches_in, feed_of, load_network, measured, outputs
 
@@ -66,19 +66,10 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
 def gathered(
     logits: torch.Tensor, labels: torch.Tensor, columns: np.ndarray, examples: Examples
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits of some columns, (n, columns), and labels as positions among them.
-
-    Labels of a data set of as many classes are such positions already. Raises ConfigError for a label elsewhere.
-    """
-    if len(examples.classes) != len(columns):
-        places = torch.full((max(logits.shape[1], len(examples.classes)),), -1)
-        places[torch.from_numpy(columns)] = torch.arange(len(columns))
-        labels, given = places[labels], labels
-        if (labels < 0).any():
-            name = examples.classes[int(given[labels < 0][0])]
-            expected = f"columns of all classes of {examples.split}; {name} has none"
-            raise ConfigError("classes_file", Shown(f"{len(columns)} columns"), expected)
-    return logits[:, torch.from_numpy(columns)], labels
+    """Return the logits of some columns, (n, columns), and labels as positions among them. Raises ConfigError for a
+    label that is none of them."""
+    found = positions(labels.numpy(), columns, examples.classes, examples.split)
+    return logits[:, torch.from_numpy(columns)], torch.from_numpy(found)
 
 
 def highest(logits: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ a second time.
 """
 
 import json
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -93,7 +94,8 @@ def _carved(labels: np.ndarray, config: IndexConfig, label: str) -> np.ndarray:
     count, n_classes = round(config.validation * len(labels)), len(np.unique(labels))
     key, each = f"{label}.validation", f"of each of the {n_classes} classes one on both sides"
     if count < n_classes:
-        raise ConfigError(key, config.validation, f"{n_classes} or more of the {len(labels)} examples: {each}")
+        least = math.ceil(1e4 * n_classes / len(labels)) / 1e4
+        raise ConfigError(key, config.validation, f"{least} or more, {n_classes} of the {len(labels)} examples: {each}")
     carved = same_share(labels, count, stream(config.seed, "validation", len(labels)))
     if len(np.unique(np.delete(labels, carved))) < n_classes:
         raise ConfigError(key, config.validation, f"a smaller share, or two examples of each class: {each}")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from hydra.utils import get_method
 
-from dataprune.arrays import load
+from dataprune.arrays import entry, load
 from dataprune.config import RunConfig
 from dataprune.cost import told_of
-from dataprune.errors import ConfigError, Shown, finite
+from dataprune.errors import ConfigError, Shown, finite, first
 from dataprune.plan import FROM_FILE
 from dataprune.stage_configs import ScoreConfig
 
@@ -43,4 +43,8 @@ def compute(config: ScoreConfig, inputs: dict[str, Path], key: str) -> np.ndarra
         raise error.under("method" if error.key in FROM_FILE else key) from None
     if scores.ndim != 1:
         raise ConfigError(key, Shown(f"array of shape {scores.shape}"), "one number an example or a class")
+    recorded = any(entry(array).role == "dynamics" for array in config.arrays.values())
+    if recorded and len(rare := np.flatnonzero(np.isnan(scores))):
+        expected = "numbers for all: more surrogate.epochs, or no drop_last nor repeats, which leave examples out"
+        raise ConfigError(key, Shown(f"NaN at ids {first(rare)}, recorded in too few epochs"), expected)
     return finite(key, scores)

@@ -41,6 +41,13 @@ def test_what_does_not_fill_a_batch_may_be_left_out_of_an_epoch():
         Order(IDS, 8, drop_last=True)
 
 
+def test_a_chosen_epoch_that_fills_no_batch_is_told():
+    order = Order(IDS, 4, drop_last=True, chosen=lambda epoch: (IDS[: 5 - 2 * epoch], None))
+    assert len(list(order.batches(0))) == 1
+    with pytest.raises(ConfigError, match=r"^batch_size=4: expected at most the 3 examples of epoch 1"):
+        list(order.batches(1))
+
+
 def test_imagenet_in_the_published_batches_leaves_out_as_many_as_published():
     """Dyn-Unc, 8 GPUs: 143 of 1,281,167 in batches of 1,024, and 1,167 in batches of 2,048."""
     n = 1_281_167

@@ -66,6 +66,19 @@ def test_assignments_of_the_release_stand_for_our_clusters(jobs, released, capsy
     assert both == set(released["train_label"][kept])
 
 
+def test_clusters_need_no_other_array_and_those_of_a_file_no_surrogate(jobs, released):
+    words = ["method=random", "method.quota=proportional", "target=none"]
+    own = ["+method.arrays={labels: clusters}", "method.clusters.number=3"]
+    (row,) = jobs.run(*words, *own)
+    assert {"surrogate", "signals", "clusters"} <= row["keys"].keys()
+    (row,) = jobs.run(*words, own[0], f"method.clusters.path={released['train']}")
+    assert "clusters" in row["keys"]
+    assert not {"surrogate", "signals"} & row["keys"].keys()
+    kept = of(jobs, row, "select", "subset", "ids")
+    whole = np.bincount(released["train_label"])
+    assert np.abs(np.bincount(released["train_label"][kept], minlength=4) - whole / 2).max() <= 1
+
+
 def test_a_file_of_other_content_is_another_result(jobs, released):
     words = [WORDS[0], f"method.clusters.path={released['train']}"]
     (row,) = jobs.run(*words)
@@ -96,6 +109,7 @@ def test_what_is_no_assignment_of_this_source_is_refused(jobs, content, message)
         (["method=label_mapping", "method.clusters.number=3"], "label_mapping asks for no clusters"),
         ([WORDS[0], "method.clusters.path=nowhere"], r"method\.clusters\.path='nowhere': expected a file"),
         ([WORDS[0], "method.clusters.val_path=x"], r"method\.clusters\.path=None"),
+        ([*WORDS, "signals.arrays=[logits]"], r"signals\.arrays=\['logits'\]: expected features among them"),
         ([WORDS[0], "method.clusters.number=400"], r"method\.clusters\.number=400: expected 1 to 372"),
     ],
 )

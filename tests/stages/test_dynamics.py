@@ -332,3 +332,9 @@ def test_a_recording_that_does_not_fit_leaves_no_result(jobs):
     assert not (jobs.store / "dynamics").exists()
     (row,) = jobs.run("method=variability", f"surrogate.dynamics={texts(jobs, seed=1)}", *ONLY_SELECT)
     assert row["kept"] == 186
+
+
+def test_examples_that_a_training_leaves_out_too_often_are_told_with_what_would_do(jobs):
+    words = ["method=dynamic_uncertainty", "method.score.window=2", "surrogate.drop_last=true"]
+    with pytest.raises(ConfigError, match=r"^method\.score=NaN at ids .*, recorded in too few epochs: .*drop_last"):
+        jobs.run(*words, "surrogate.batch_size=250")

@@ -69,7 +69,8 @@ def test_only_the_mapped_outputs_are_looked_at(jobs, pictures, tmp_path):
     np.savetxt(columns, [0, 1, 2])
     message = r"^evaluate\.classes_file=3 columns: expected columns of all classes of test; n03 has none"
     with pytest.raises(ConfigError, match=message):
-        jobs.run(*words, f"evaluate.classes_file={columns}")
+        jobs.run(*words, f"evaluate.classes_file={columns}", "pretrain.seed=9")
+    assert len(list(jobs.store.glob("train/*"))) == 1, "it is told before another model is trained"
 
 
 class Named:

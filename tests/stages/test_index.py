@@ -76,7 +76,7 @@ def test_limits_are_of_what_the_share_has_left(indexed):
     ("share", "reader", "message"),
     [
         (0.2, {"validation": True}, r"source\.validation=0\.2: expected null: the set has a validation split"),
-        (0.01, {}, r"source\.validation=0\.01: expected 3 or more of the 70 examples"),
+        (0.01, {}, r"source\.validation=0\.01: expected 0\.0429 or more, 3 of the 70 examples"),
         (0.99, {}, r"source\.validation=0\.99: expected a smaller share"),
         (0.2, {"single": True}, r"source\.validation=0\.2: expected a smaller share, or two examples of each class"),
     ],
