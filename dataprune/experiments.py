@@ -40,13 +40,18 @@ def effective(cfg: Config) -> Config:
     if cfg.method.trains_on == "dynamic" and not asks_for_ratio(cfg.method):
         ratio = 0.0  # it decides by itself how much it leaves out, whatever ratio was asked for: beside `full`
     looks = plan.prunes and plan.looks_at_targets
-    recipes = {role: plainly(getattr(cfg, role)) for role in ("surrogate", "pretrain", "transfer")}
-    return replace(cfg, prune_ratio=ratio, others=cfg.others if looks else {}, **recipes)
+    surrogate, pretrain, transfer = (
+        plainly(cfg.surrogate),
+        plainly(cfg.pretrain),
+        cfg.transfer and plainly(cfg.transfer),
+    )
+    cfg = replace(cfg, surrogate=surrogate, pretrain=pretrain, transfer=transfer)
+    return replace(cfg, prune_ratio=ratio, others=cfg.others if looks else {})
 
 
-def plainly(recipe: TrainConfig | None) -> TrainConfig | None:
+def plainly(recipe: TrainConfig) -> TrainConfig:
     """The same recipe said in one way: `auto` is Pillow, and who names it trains nothing again."""
-    return recipe if recipe is None or recipe.decoder != "pillow" else replace(recipe, decoder="auto")
+    return replace(recipe, decoder="auto") if recipe.decoder == "pillow" else recipe
 
 
 def asks_for_ratio(method: MethodConfig) -> bool:

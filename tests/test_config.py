@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import dataprune.__main__ as entry
 import dataprune.config
+import dataprune.stage_configs
 from dataprune.checks.config import typed
 from dataprune.config import AugmentConfig, DataConfig, LimitConfig, MethodConfig, RunConfig, SignalsConfig, TrainConfig
 from dataprune.errors import ConfigError
@@ -168,20 +169,25 @@ def test_a_new_option_keeps_the_old_keys_until_it_is_used():
     assert key(Tomorrow(optimizer=SGD, epochs=3, ema=0.9)) != old
 
 
+def stage_kinds():
+    """The configs of all stages."""
+    named = vars(dataprune.config) | vars(dataprune.stage_configs)
+    return [kind for kind in named.values() if dataclasses.is_dataclass(kind) and hasattr(kind, "VERSION")]
+
+
 def test_every_field_has_a_default_or_is_named_by_everybody():
     """Otherwise a new field would change every key: `identity` compares with the default."""
-    kinds = [k for k in vars(dataprune.config).values() if dataclasses.is_dataclass(k) and hasattr(k, "VERSION")]
-    assert len(kinds) == 11
+    kinds = stage_kinds()
+    assert len(kinds) == 13
     for kind in kinds:
         for f in dataclasses.fields(kind):
             assert (f.default, f.default_factory) != (dataclasses.MISSING, dataclasses.MISSING), f"{kind}.{f.name}"
 
 
 def test_run_is_in_no_recipe():
-    for kind in vars(dataprune.config).values():
-        if dataclasses.is_dataclass(kind) and hasattr(kind, "VERSION"):
-            assert not hasattr(RunConfig, "VERSION"), "a stage's config has a VERSION, RunConfig is none"
-            assert all("RunConfig" not in str(f.type) for f in dataclasses.fields(kind)), kind
+    assert not hasattr(RunConfig, "VERSION"), "a stage's config has a VERSION, RunConfig is none"
+    for kind in stage_kinds():
+        assert all("RunConfig" not in str(f.type) for f in dataclasses.fields(kind)), kind
     run_fields = {f.name for f in dataclasses.fields(RunConfig)}
     assert not run_fields & {f.name for f in dataclasses.fields(TrainConfig)}
 

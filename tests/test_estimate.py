@@ -145,6 +145,8 @@ def test_every_method_can_be_estimated(method, jobs, shared, capsys):
     file = {"handpicked_file": "list.txt", "handpicked_wordnet": "list.txt"}.get(method, "scores.npy")
     words = [f"method.path={shared / file}"] if method in FROM_FILES else []
     words += ["method.clusters.number=9"] * (method == "feature_mapping_clusters")
+    if method == "d2_precomputed":
+        words += [f"method.neighbors.{name}={shared / 'scores.npy'}" for name in ("neighbors", "distances")]
     planning.estimate(jobs.config(f"method={method}", "surrogate.epochs=8", "surrogate.snapshots=[2]", *words))
     assert "to build: " in capsys.readouterr().out
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 SMALL = [
-    "source.size=32", "target.size=32", "target.channels=3", "target.name=pets", "run.workers=0", "run.progress=false",
+    "source.expect=null", "source.size=32", "target.size=32", "target.channels=3", "target.name=pets", "run.workers=0", "run.progress=false",
     "run.report=false",
 ]  # fmt: skip
 SHORT = [

@@ -237,7 +237,7 @@ def test_the_harder_example_is_kept_first(harder, easier, score):
         (lambda p: dynamic_uncertainty(p, windows="some"), r"windows='some': expected reference \| all"),
         (lambda p: dynamic_uncertainty(p, missing="drop"), r"missing='drop': expected skip \| reference"),
         (lambda p: dynamic_uncertainty(p[0]), r"p_true=array of shape \(3,\): expected shape \(e, n\)"),
-        (lambda p: dual(p, epochs=30), r"epochs=30: expected 1 to 12"),
+        (lambda p: dual(p, epochs=0), r"epochs=0: expected a whole number, 1 or more"),
         (lambda p: dual(p, epochs=8), r"window=10: expected 2 to 8"),
         (lambda p: el2n(p, epochs=0), r"epochs=0: expected a whole number, 1 or more"),
         (lambda p: el2n(p, reduce="max"), r"reduce='max': expected sum \| mean"),
