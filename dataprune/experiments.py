@@ -40,7 +40,7 @@ def effective(cfg: Config) -> Config:
     if cfg.method.trains_on == "dynamic" and not asks_for_ratio(cfg.method):
         ratio = 0.0  # it decides by itself how much it leaves out, whatever ratio was asked for: beside `full`
     looks = plan.prunes and plan.looks_at_targets
-    recipes = {role: plainly(getattr(cfg, role)) for role in ("surrogate", "pretrain", "transfer")}
+    recipes: dict[str, Any] = {role: plainly(getattr(cfg, role)) for role in ("surrogate", "pretrain", "transfer")}
     return replace(cfg, prune_ratio=ratio, others=cfg.others if looks else {}, **recipes)
 
 
