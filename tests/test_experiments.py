@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 SMALL = [
-    "source.expect=null", "source.size=32", "target.size=32", "target.channels=3", "target.name=pets", "run.workers=0", "run.progress=false",
+    "source.size=32", "source.expect=null", "target.size=32", "target.expect=null", "target.channels=3",
+    "target.name=pets", "run.workers=0", "run.progress=false",
     "run.report=false",
 ]  # fmt: skip
 SHORT = [

@@ -113,7 +113,7 @@ def check_batches(recipe: TrainConfig, role: str, n: int) -> None:
     cannot be shared out."""
     size = recipe.batch_size or batch_for(n)
     if recipe.drop_last and n < size:
-        expected = f"at most the {n} examples of an epoch: with {role}.drop_last=true none of them would be seen"
+        expected = f"at most {n}, the examples that are trained on, or {role}.drop_last=false"
         raise ConfigError(f"{role}.batch_size", size, expected)
     if size % (recipe.processes * recipe.accumulate):
         shared = f"{recipe.processes} processes and accumulate={recipe.accumulate}"

@@ -62,7 +62,7 @@ def check_recipe_functions(recipe: TrainConfig, role: str) -> None:
 def check_devices(cfg: Config) -> None:
     """Raise a ConfigError for recipes that this machine's devices cannot serve, and for a disk that it has not.
 
-    torch is imported only if a recipe might ask for too much.
+    torch is imported only if a device might be missing.
 
     (A driver on a login node has no GPU where its workers have: they look again.)
     """
