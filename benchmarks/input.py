@@ -30,7 +30,7 @@ from timing import machine
 from dataprune.config import DataConfig, RunConfig
 from dataprune.data.codecs import decoding
 from dataprune.data.examples import Examples
-from dataprune.data.loaders import Feed
+from dataprune.data.feed import Feed
 from dataprune.data.order import Order
 from dataprune.stages import decode, index
 

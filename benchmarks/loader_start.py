@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader
 
 from dataprune.data.codecs import Columns
 from dataprune.data.examples import Examples
+from dataprune.data.feed import Feed
 from dataprune.data.images import Images
-from dataprune.data.loaders import Feed
 from dataprune.data.order import Order
 from dataprune.data.paths import Paths
 

@@ -15,7 +15,7 @@ from dataprune.callables import codes_of
 from dataprune.config import RunConfig
 from dataprune.data.codecs import disagreement
 from dataprune.data.examples import Examples
-from dataprune.data.loaders import Feed
+from dataprune.data.feed import Feed
 from dataprune.errors import ConfigError
 from dataprune.models.networks import Network, build, laid_out
 from dataprune.models.tally import FORWARD, Tally

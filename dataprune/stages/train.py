@@ -25,8 +25,9 @@ from dataprune.checks.recipes import check_parts
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.changes import Changes
 from dataprune.data.examples import Examples, heldout_of
+from dataprune.data.feed import Feed
 from dataprune.data.images import Images
-from dataprune.data.loaders import Feed, Loader, VectorLoader
+from dataprune.data.loaders import Loader, VectorLoader
 from dataprune.data.order import Order
 from dataprune.errors import ConfigError
 from dataprune.formats.class_lists import rows_of

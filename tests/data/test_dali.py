@@ -13,7 +13,7 @@ from dataprune.config import DataConfig, RunConfig
 from dataprune.data.changes import Changes
 from dataprune.data.codecs import decoding
 from dataprune.data.examples import Examples
-from dataprune.data.loaders import Feed
+from dataprune.data.feed import Feed
 from dataprune.data.order import Order
 from dataprune.dynamic import RS2, InfoBatch
 from dataprune.errors import ConfigError

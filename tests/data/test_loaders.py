@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from dataprune.config import DataConfig
 from dataprune.data.augment import Draws, batch
 from dataprune.data.examples import Examples
-from dataprune.data.loaders import Feed, MemoryLoader, VectorLoader, WorkerLoader
+from dataprune.data.feed import Feed
+from dataprune.data.loaders import MemoryLoader, VectorLoader, WorkerLoader
 from dataprune.data.order import Order
 from dataprune.data.workers import Workers
 from dataprune.errors import ConfigError
