@@ -42,7 +42,8 @@ class Converted:
     @property
     def is_rigl(self) -> bool:
         """Whether it was trained in TensorFlow: other max-pooling, bicubic images."""
-        return self.format.startswith("rigl") or str(self.says.get("arch")).endswith("_rigl")
+        said = str(self.says.get("arch")).endswith("_rigl") or self._needed.get("maxpool") == "tf_same"
+        return self.format.startswith("rigl") or said
 
     @property
     def arch(self) -> str | None:
@@ -55,7 +56,16 @@ class Converted:
     def needs(self) -> dict[str, str]:
         """What a timm network of these weights must be built with, beside its name."""
         needs = {"maxpool": "tf_same"} if self.is_rigl else {}
-        return needs | ({"act_layer": "relu"} if self.arch == "mobilenetv1" else {})
+        named = self.ledger.sources.get("conv_stem.weight", "conv_stem.weight")
+        # timm's own has ReLU6
+        foreign = self.arch == "mobilenetv1" and (named != "conv_stem.weight" or "act_layer" in self._needed)
+        return needs | ({"act_layer": "relu"} if foreign else {})
+
+    @property
+    def _needed(self) -> dict[str, Any]:
+        """What a file that this program wrote says that its network needs."""
+        said = self.file.beside.get("needs")
+        return said if isinstance(said, dict) else {}
 
     @property
     def says(self) -> dict[str, Any]:
@@ -85,15 +95,12 @@ def convert(
     ledger.rename({name: new for name, new in ours.items() if new is not None})
     ledger.unknown += sorted({name for name, new in ours.items() if new is None})
     if found.stored is tensorflow:
-        ledger.unknown += sorted(set(file.tensors) - set(ledger.sources.values()) - ledger.dropped.keys() - _masks(file))
+        masks = {name for name in file.tensors if name.endswith("/mask")}
+        ledger.unknown += sorted(file.tensors.keys() - set(ledger.sources.values()) - ledger.dropped.keys() - masks)
     for head in HEADS:
         _flatten(ledger, head)
     ledger.multiply()
     return Converted(file, found.name, ledger)
-
-
-def _masks(file: Foreign) -> set[str]:
-    return {name for name in file.tensors if name.endswith("/mask")}
 
 
 def _recognised(file: Foreign, weights: str) -> Format:

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint under the names of a network: prefixes go, all of them fit, or a ConfigError says which not."""
+"""Tensors of a checkpoint under the names of a network: prefixes go, and all fit, or an error names the rest."""
 
 import sys
 
@@ -16,9 +16,10 @@ QUERY, KEY_ENCODER = "encoder_q.", ("encoder_k.", "queue", "queue_ptr")  # of Mo
 def fitted(state: dict[str, torch.Tensor], network: nn.Module, key: str) -> dict[str, torch.Tensor]:
     """The tensors under the network's own names: prefixes go, a foreign classifier becomes `head`.
 
-    network: one of ours, or any module, which then has its own classifier. Names are those of the backbone (a timm or torchvision checkpoint) or of a whole `Network` (our own). Of a MoCo
-    checkpoint the query encoder counts, without its projection; it, and one of which all names begin with `backbone.`,
-    has no classifier, and there is no `head` in what is returned. Anything else that is left over raises ConfigError.
+    network: one of ours, or any module, which then has its own classifier. Names are those of the backbone (a timm or
+    torchvision checkpoint) or of a whole `Network` (our own). Of a MoCo checkpoint the query encoder counts, without
+    its projection; it, and one of which all names begin with `backbone.`, has no classifier, and there is no `head` in
+    what is returned. Anything else that is left over raises ConfigError.
     """
     state = _stripped(state)
     wanted = network.state_dict()
@@ -36,9 +37,7 @@ def fitted(state: dict[str, torch.Tensor], network: nn.Module, key: str) -> dict
     return state
 
 
-def _check_whole(
-    state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], optional: set[str], key: str
-) -> None:
+def _check_whole(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], optional: set[str], key: str) -> None:
     """Raise ConfigError with the names of what is missing, unknown or of another shape."""
     missing, extra = sorted(wanted.keys() - state.keys() - optional), sorted(state.keys() - wanted.keys())
     both = sorted(wanted.keys() & state.keys())

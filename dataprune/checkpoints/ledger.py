@@ -59,7 +59,7 @@ class Ledger:
         """
         for name, mask in self.masks.items():
             if name not in self.tensors:
-                raise ConfigError(self.key, Shown(f"a mask of {name}"), "the weight that it belongs to, too")
+                raise ConfigError(self.key, Shown(f"{name} missing, of which there is a mask"), "both")
             weight = self.tensors[name]
             if weight.shape != mask.shape:
                 found = Shown(f"mask {list(mask.shape)} of {name} {list(weight.shape)}")

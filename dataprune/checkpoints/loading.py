@@ -20,10 +20,11 @@ log = logging.getLogger(__name__)
 def inspect(path: Path | str, *, format: str | None = None, weights: str = "ticket") -> dict[str, Any]:
     """Return what is in a foreign checkpoint; nothing of it is run.
 
-    `format`; `tensors`: [{name, from, shape, density}], under timm's names; `masks`: names of the stored ones; `unknown`:
-    names that the format has no place for; `dropped` and `made`: {name: why}; `beside`, `says`: what else the file holds;
-    `arch`, `needs`: what network it is of, and what that must be built with; `backbone`, `all_prunable`, `per_layer`:
-    zeros (see `masks.figures`); `sha256`. format, weights: see `conversion.convert`, also for errors.
+    `format`; `tensors`: [{name, from, shape, density}], under timm's names; `masks`: names of the stored ones;
+    `unknown`: names that the format has no place for; `dropped` and `made`: {name: why}; `beside`, `says`: what else
+    the file holds; `arch`, `needs`: what network it is of, and what that must be built with; `backbone`,
+    `all_prunable`, `per_layer`: zeros (see `masks.figures`); `sha256`. format, weights: see `conversion.convert`, also
+    for errors.
     """
     path = Path(path)
     return report(convert(path, "checkpoint", format=format, weights=weights))
@@ -49,6 +50,7 @@ def load(
     if missing := sorted(model.state_dict().keys() - state.keys()):
         raise ConfigError("checkpoint", Shown(f"no {', '.join(missing)} in {path}"), "weights with their classifier")
     check_density(1 - figures(masks)["backbone"]["sparsity"], density, "density")
+    warn_of_empty(masks, path)
     model.load_state_dict(state)
     return {name: mask.numpy() for name, mask in masks.items()}
 
@@ -70,7 +72,6 @@ def placed(found: Converted, model: nn.Module) -> tuple[dict[str, torch.Tensor],
         raise ConfigError(ledger.key, Shown(f"masks of {', '.join(lost[:3])}"), "masks of weights of this network")
     weights = prunable(model)
     masks = of_weights({name: state.get(name, torch.ones(p.shape)) for name, p in weights.items()}, stored, ledger.key)
-    _warn_of(masks, found)
     return state, masks
 
 
@@ -80,13 +81,20 @@ def origins(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
     return {name: was[id(tensor)] for name, tensor in after.items() if id(tensor) in was}
 
 
-def report(found: Converted) -> dict[str, Any]:
-    """Return what `inspect` says of a converted file."""
+def report(found: Converted, state: dict[str, torch.Tensor] | None = None) -> dict[str, Any]:
+    """Return what `inspect` says of a converted file; with `state`, its tensors under the names of a network."""
     ledger = found.ledger
     weights = {name: t for name, t in ledger.tensors.items() if name.endswith(".weight") and t.ndim in (2, 4)}
     masks = of_weights(weights, {n: m for n, m in ledger.masks.items() if n in weights}, ledger.key)
-    rows = [_row(name, tensor, ledger.sources.get(name)) for name, tensor in ledger.tensors.items()]
-    held = {"format": found.format, "tensors": rows, "masks": sorted(ledger.masks), "unknown": ledger.unknown}
+    state = ledger.tensors if state is None else state
+    names = origins(ledger.tensors, state)
+    rows = [_row(name, tensor, ledger.sources.get(names.get(name, ""))) for name, tensor in state.items()]
+    held: dict[str, Any] = {
+        "format": found.format,
+        "tensors": rows,
+        "masks": sorted(ledger.masks),
+        "unknown": ledger.unknown,
+    }
     held |= {"dropped": ledger.dropped, "made": ledger.made, "arch": found.arch, "needs": found.needs}
     held |= {"interpolation": "bicubic" if found.is_rigl else "bilinear", "says": found.says}
     held |= {"beside": sorted(map(str, found.file.beside)), **figures(masks)}
@@ -98,11 +106,11 @@ def _row(name: str, tensor: torch.Tensor, source: str | None) -> dict[str, Any]:
     return {"name": name, "from": source, "shape": list(tensor.shape), "density": density}
 
 
-def _warn_of(masks: dict[str, torch.Tensor], found: Converted) -> None:
-    """Say which layers have lost all weights, or all of an output channel's."""
+def warn_of_empty(masks: dict[str, torch.Tensor], path: Path | str) -> None:
+    """Log which layers have lost all weights, or all of an output channel's."""
     empty = [name for name, mask in masks.items() if not mask.any()]
     thin = [name for name, mask in masks.items() if mask.any() and not mask.flatten(1).any(1).all()]
     if empty:
-        log.warning("%s: no weight is left in %s", found.file.path, ", ".join(empty))
+        log.warning("%s: no weight is left in %s", path, ", ".join(empty))
     if thin:
-        log.warning("%s: output channels without a weight in %d layers (%s)", found.file.path, len(thin), thin[0])
+        log.warning("%s: output channels without a weight in %d layers (%s)", path, len(thin), thin[0])

@@ -4,7 +4,7 @@ Prunable are the weights of convolutions and linear layers, nothing else (biases
 weight's shape, True = kept. Density is the share that is kept, sparsity the share that is not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,18 @@ FILE = "masks.npz"  # of an adopt result: one bool array a parameter
 TOLERANCE = 0.005  # by which a density may differ from the claimed one
 
 
-def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
+def prunable(network: nn.Module) -> dict[str, torch.Tensor]:
     """Return the weights that a mask may have, by their names, in the network's order."""
     kinds = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear
     layers = ((name, layer) for name, layer in network.named_modules() if isinstance(layer, kinds))
     return {f"{name}.weight".lstrip("."): layer.weight for name, layer in layers}
 
 
-def classifier(names: Iterable[str]) -> str | None:
-    """Return the last of some prunable weights, which is the classifier's."""
-    return ([*names] or [None])[-1]
-
-
 def figures(masks: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Return counts of zeros: `per_layer` {name: [zeros, numbers]}; `backbone` without the classifier (the last), and
     `all_prunable` with it: {zeros, total, sparsity}."""
     per_layer = {name: [int((~mask).sum()), mask.numel()] for name, mask in masks.items()}
-    last = classifier(per_layer)
-    body = [counts for name, counts in per_layer.items() if name != last]
+    body = [*per_layer.values()][:-1]
     return {"backbone": _sum(body), "all_prunable": _sum([*per_layer.values()]), "per_layer": per_layer}
 
 
