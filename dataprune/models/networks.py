@@ -34,6 +34,7 @@ class Network(nn.Module):
         self.head = nn.Linear(backbone.num_features, n_classes)  # type: ignore[arg-type]
         self.frozen = self.checkpointing = False
         self.frozen_bn = True
+        self.masks: dict[str, torch.Tensor] | None = None  # of an adopted sparse model: bool, True = kept; no state
         self.channels_last: bool | None = None  # memory layout that its recipe asks for; None = on GPUs only
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
