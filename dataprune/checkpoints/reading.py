@@ -4,6 +4,8 @@ Files of torch.save (both forms) are read with torch's restricted unpickler; nam
 program that is not here) become empty stand-ins. Files .npz hold TensorFlow's variables.
 """
 
+import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from dataprune.errors import ConfigError, Shown, first_line
 from dataprune.formats.pickles import LEAST, ROOM, check_saved
 
 CONTAINERS = ("model_state_dict", "state_dict", "model")  # what checkpoints call their tensors
+MOST = 200  # classes that an old file may name
 PARALLEL = "module."  # what DataParallel puts before each name
 
 
@@ -88,13 +91,27 @@ def _loaded(path: Path, key: str, trust: bool) -> Any:
         if trust:
             return torch.load(path, map_location="cpu", weights_only=False)
         check_saved(path, key)
-        with safe_globals([(Inert, name) for name in get_unsafe_globals_in_checkpoint(str(path))]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return _unpickled(path)
     except ConfigError:
         raise
     except Exception as error:  # torch raises pickle, zip, EOF and runtime errors here; all mean the same to the user
         expected = f"a file of tensors that torch.load(weights_only=True) reads ({first_line(error)})"
         raise ConfigError(key, str(path), expected) from None
+
+
+def _unpickled(path: Path) -> Any:
+    """What torch's restricted unpickler makes of a file, with stand-ins for the names that it refuses; of an old file
+    (before torch 1.6) it tells them one at a time."""
+    inert = get_unsafe_globals_in_checkpoint(str(path)) if zipfile.is_zipfile(path) else []
+    while True:
+        try:
+            with safe_globals([(Inert, name) for name in inert]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            refused = re.search(r"Unsupported global: GLOBAL (\S+) was not", str(error))
+            if refused is None or refused[1] in inert or len(inert) >= MOST:
+                raise
+            inert.append(refused[1])
 
 
 def _check_archive(path: Path, key: str) -> bool:
