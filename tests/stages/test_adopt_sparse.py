@@ -35,7 +35,7 @@ def wrapped(jobs, path):
 def test_a_sparse_checkpoint_is_adopted_with_its_masks_and_transferred_with_its_zeros(jobs):
     path = jobs.folder / "acdc.ckpt"
     masks = wrapped(jobs, path)
-    (row,) = jobs.run("method=full", f"pretrain.checkpoint={path}", KEEP, "transfer.optimizer.weight_decay=0.01")
+    (row,) = jobs.run("method=full", f"pretrain.checkpoint={path}", KEEP, "transfer.trainable=all")
     folder = jobs.store / "adopt" / row["keys"]["model"]
     with np.load(folder / "masks.npz") as stored:
         assert all(np.array_equal(stored[name], mask.numpy()) for name, mask in masks.items())
@@ -46,7 +46,7 @@ def test_a_sparse_checkpoint_is_adopted_with_its_masks_and_transferred_with_its_
     assert first["from"] == "stages.0.0._layer.weight"
     assert first["density"] == pytest.approx(kept)
     assert report["format"] == "wrapped"
-    adopted, moved = load_network(folder), load_network(jobs.store / "train" / row["keys"]["transferred"])
+    adopted, moved = load_network(folder), load_network(jobs.store / "train" / row["keys"]["adapted"])
     for name, mask in masks.items():
         assert torch.equal(adopted.get_parameter(name) != 0, mask)
         assert torch.equal(moved.get_parameter(name) != 0, mask)
