@@ -211,12 +211,33 @@ def test_archives_that_reach_outside_or_unpack_to_much_are_refused(tmp_path):
         inspect(tmp_path / "wide.pth")
 
 
-def test_a_layer_without_weights_is_told(tmp_path, caplog):
+def test_a_layer_without_weights_is_told_and_refused_only_where_no_shortcut_is(tmp_path, caplog):
     state = dict(tensors())
     state["layer1.0.conv2.weight"].zero_()
     torch.save(state, tmp_path / "empty.pth")
     load(tmp_path / "empty.pth", network(META[DENSE]))
     assert "no weight is left in layer1.0.conv2.weight" in caplog.text
+    state["layer1.0.downsample.0.weight"].zero_()
+    torch.save(state, tmp_path / "cut.pth")
+    with pytest.raises(ConfigError, match=r"^checkpoint=no weight in layer1\.0\.conv2\.weight, layer1\.0\.downsample"):
+        load(tmp_path / "cut.pth", network(META[DENSE]))
+
+
+@pytest.mark.parametrize(("claim", "good", "bad"), [("sparsity", 0.9, 0.8), ("density", 0.1, 0.9)])
+def test_what_a_file_claims_of_its_density_is_held_against_its_weights(claim, good, bad, tmp_path):
+    there = torch.load(HERE / "g_sparseml.pth", weights_only=True)
+    torch.save(there | {claim: good}, tmp_path / "good.pth")
+    torch.save(there | {claim: bad}, tmp_path / "bad.pth")
+    load(tmp_path / "good.pth", network(META[DENSE]))
+    with pytest.raises(ConfigError, match=r"^checkpoint: density="):
+        load(tmp_path / "bad.pth", network(META[DENSE]))
+
+
+def test_a_whole_network_is_read_from_a_file_that_is_trusted_alone(tmp_path):
+    torch.save(network(META[DENSE]), tmp_path / "whole.pth")
+    with pytest.raises(ConfigError, match=r"^checkpoint="):
+        load(tmp_path / "whole.pth", network(META[DENSE]))
+    assert load(tmp_path / "whole.pth", network(META[DENSE]), trust=True)
 
 
 @pytest.mark.parametrize("name", ["g_acdc_wrapped.ckpt", "g_rigl_tf.npz", "g_mobilenet_str.pth"])

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from dataprune.checkpoints.conversion import Converted, convert
-from dataprune.checkpoints.loading import report
-from dataprune.checkpoints.masks import check_density
+from dataprune.checkpoints.loading import check_claims, report
 from dataprune.errors import ConfigError, Shown
 from dataprune.store.files import whole_file, write_json
 
@@ -35,7 +34,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         found = convert(args.file, "file", format=args.format, weights=args.lth_weights)
         said = report(found)
-        check_density(1 - said["backbone"]["sparsity"], args.density, "density")
+        check_claims(found, said, args.density, "density")
         if args.command == "convert":
             said["written"] = str(write(found, said, args.out or args.file.with_name(f"{args.file.name}.plain.pth")))
     except (ConfigError, OSError) as error:

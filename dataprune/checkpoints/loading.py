@@ -1,6 +1,5 @@
 """What users call: `inspect` a foreign file, `load` it into a network."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ from torch import nn
 from dataprune.checkpoints.conversion import Converted, convert
 from dataprune.checkpoints.fitting import fitted
 from dataprune.checkpoints.masks import check_density, figures, of_weights, prunable
+from dataprune.checkpoints.paths import check_paths
 from dataprune.errors import ConfigError, Shown
 from dataprune.formats.dynamics import digest
-
-log = logging.getLogger(__name__)
 
 
 def inspect(path: Path | str, *, format: str | None = None, weights: str = "ticket") -> dict[str, Any]:
@@ -49,8 +47,9 @@ def load(
     state, masks = placed(found, model)
     if missing := sorted(model.state_dict().keys() - state.keys()):
         raise ConfigError("checkpoint", Shown(f"no {', '.join(missing)} in {path}"), "weights with their classifier")
-    check_density(1 - figures(masks)["backbone"]["sparsity"], density, "density")
-    warn_of_empty(masks, path)
+    check_claims(found, figures(masks), density, "density")
+    size = getattr(model, "default_cfg", {}).get("input_size")  # timm's networks know what they take
+    check_paths(model, masks, size, path, "checkpoint")
     model.load_state_dict(state)
     return {name: mask.numpy() for name, mask in masks.items()}
 
@@ -73,6 +72,18 @@ def placed(found: Converted, model: nn.Module) -> tuple[dict[str, torch.Tensor],
     weights = prunable(model)
     masks = of_weights({name: state.get(name, torch.ones(p.shape)) for name, p in weights.items()}, stored, ledger.key)
     return state, masks
+
+
+def check_claims(found: Converted, counts: dict[str, Any], density: float | None, key: str) -> None:
+    """Raise ConfigError where the backbone has another density than `density` (under `key`), or than the file itself
+    says as `density` or `sparsity` (a share, of the backbone or with the classifier)."""
+    check_density(1 - counts["backbone"]["sparsity"], density, key)
+    both = [1 - counts[figure]["sparsity"] for figure in ("backbone", "all_prunable")]
+    for name in ("density", "sparsity"):
+        claimed = found.says.get(name)
+        if isinstance(claimed, int | float) and 0 <= claimed <= 1:
+            claimed = claimed if name == "density" else 1 - claimed
+            check_density(min(both, key=lambda of: abs(of - claimed)), claimed, f"{found.ledger.key}: density")
 
 
 def origins(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> dict[str, str]:
@@ -104,13 +115,3 @@ def report(found: Converted, state: dict[str, torch.Tensor] | None = None) -> di
 def _row(name: str, tensor: torch.Tensor, source: str | None) -> dict[str, Any]:
     density = int(tensor.count_nonzero()) / max(1, tensor.numel())
     return {"name": name, "from": source, "shape": list(tensor.shape), "density": density}
-
-
-def warn_of_empty(masks: dict[str, torch.Tensor], path: Path | str) -> None:
-    """Log which layers have lost all weights, or all of an output channel's."""
-    empty = [name for name, mask in masks.items() if not mask.any()]
-    thin = [name for name, mask in masks.items() if mask.any() and not mask.flatten(1).any(1).all()]
-    if empty:
-        log.warning("%s: no weight is left in %s", path, ", ".join(empty))
-    if thin:
-        log.warning("%s: output channels without a weight in %d layers (%s)", path, len(thin), thin[0])

@@ -141,8 +141,8 @@ def _check_checkpoint(recipe: TrainConfig, input: dict[str, Any], classes: int, 
     import torch
 
     from dataprune.checkpoints.conversion import convert
-    from dataprune.checkpoints.loading import placed
-    from dataprune.checkpoints.masks import check_density, figures
+    from dataprune.checkpoints.loading import check_claims, placed
+    from dataprune.checkpoints.masks import figures
     from dataprune.models.networks import build
     from dataprune.stages.adopt import built_for
 
@@ -152,4 +152,4 @@ def _check_checkpoint(recipe: TrainConfig, input: dict[str, Any], classes: int, 
     with torch.device("meta"):
         network = build(built_for(_unweighted(recipe.model), found, role), input, classes)
     _, masks = placed(found, network)
-    check_density(1 - figures(masks)["backbone"]["sparsity"], recipe.density, f"{role}.density")
+    check_claims(found, figures(masks), recipe.density, f"{role}.density")

@@ -8,6 +8,7 @@ from where, its shape and density, what was dropped and made up.
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 
 from dataprune.checkpoints import masks as mask_files
 from dataprune.checkpoints.conversion import Converted, convert
-from dataprune.checkpoints.loading import placed, report, warn_of_empty
+from dataprune.checkpoints.loading import check_claims, placed, report
+from dataprune.checkpoints.paths import check_paths
 from dataprune.config import RunConfig
 from dataprune.cost import told_of
 from dataprune.data.examples import Examples
@@ -38,14 +40,14 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     network = build(model, examples.input, n_classes)
     state, masks = placed(found, network)
     figures = mask_files.figures(masks)
-    mask_files.check_density(1 - figures["backbone"]["sparsity"], config.density, f"{label}.density")
+    check_claims(found, figures, config.density, f"{label}.density")
     said = report(found, state) | figures
     has_head = "head.weight" in state
     if not has_head:
         log.warning("%s: no classifier in %s: only its features mean something", label, config.checkpoint)
         head = network.head
         state |= {"head.weight": torch.zeros_like(head.weight), "head.bias": torch.zeros_like(head.bias)}
-    warn_of_empty(masks, config.checkpoint)
+    check_paths(network, masks, image_of(examples.input), config.checkpoint, key)
     network.load_state_dict(state)
     torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
     (work / "network.json").write_text(json.dumps(describe(model, examples.input, n_classes), indent=1))
@@ -58,6 +60,12 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     facts = {"parameters": parameters, "examples": len(examples), "images_seen": 0, "elsewhere": elsewhere}
     facts |= {"density": 1 - figures["backbone"]["sparsity"]}
     return facts if has_head else facts | {"head": False}
+
+
+def image_of(input: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Return (channels, height, width) of the images that a codec makes; None for other inputs."""
+    size = [input.get(name) for name in ("channels", "height", "width")]
+    return tuple(size) if all(isinstance(each, int) for each in size) else None
 
 
 def built_for(model: dict[str, Any], found: Converted, label: str) -> dict[str, Any]:
