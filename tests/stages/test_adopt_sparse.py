@@ -10,6 +10,7 @@ from dataprune.errors import ConfigError
 from dataprune.models import networks
 from dataprune.models.networks import build
 from dataprune.passes import load_network
+from tests.conftest import TINY
 
 KEEP = "+transfer.callbacks.keep._target_=dataprune.training.keep_masks.KeepMasks"
 
@@ -51,6 +52,28 @@ def test_a_sparse_checkpoint_is_adopted_with_its_masks_and_transferred_with_its_
         assert torch.equal(adopted.get_parameter(name) != 0, mask)
         assert torch.equal(moved.get_parameter(name) != 0, mask)
     assert not torch.equal(adopted.get_parameter(name), moved.get_parameter(name))
+
+
+def test_two_processes_hold_the_same_zeros(jobs):
+    path = jobs.folder / "acdc.ckpt"
+    masks = wrapped(jobs, path)
+    words = [
+        "method=full",
+        *TINY,
+        f"run.store={jobs.store}",
+        "run=cpu",
+        "run.report=false",
+        f"pretrain.checkpoint={path}",
+    ]
+    jobs.command(*words, KEEP, "transfer.trainable=all", "transfer.processes=2", timeout=240)
+    (adopted,) = jobs.store.glob("adopt/*")
+    (moved,) = [
+        p.parent for p in jobs.store.glob("train/*/network.json") if json.loads(p.read_text())["n_classes"] == 10
+    ]
+    before, after = load_network(adopted), load_network(moved)
+    for name, mask in masks.items():
+        assert torch.equal(after.get_parameter(name) != 0, mask)
+        assert not torch.equal(after.get_parameter(name), before.get_parameter(name))
 
 
 def test_a_claimed_density_is_checked_before_anything_is_trained(jobs):
