@@ -64,8 +64,8 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
 
 def image_of(input: Mapping[str, Any]) -> tuple[int, ...] | None:
     """Return (channels, height, width) of the images that a codec makes; None for other inputs."""
-    size = [input.get(name) for name in ("channels", "height", "width")]
-    return tuple(size) if all(isinstance(each, int) for each in size) else None
+    size = [each for name in ("channels", "height", "width") if isinstance(each := input.get(name), int)]
+    return tuple(size) if len(size) == 3 else None
 
 
 def built_for(model: dict[str, Any], found: Converted, label: str) -> dict[str, Any]:
