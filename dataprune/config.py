@@ -142,6 +142,8 @@ class TrainConfig:
     sampler: dict[str, Any] = field(default_factory=dict)  # chooses anew each epoch; _target_ of dataprune.dynamic
     callbacks: dict[str, Any] = field(default_factory=dict)  # by name: _target_ of a Lightning callback, and constants
     checkpoint: str | None = None  # adopt these weights (a state_dict) instead of training
+    density: float | None = _number(None, 0, 1)  # of a sparse checkpoint: the share of weights that it says is left
+    lth_weights: str = _choice("ticket", "ticket", "trained")  # of a checkpoint with both: before or after training
     subset: str | None = None  # of a checkpoint that stands for a pruned model: the subset file it was trained on
     dynamics: str | None = None  # of the surrogate: those that another program recorded, instead of training for them
     snapshots: list[int] = field(default_factory=list)  # epochs after which the weights are kept, for signals

@@ -12,6 +12,8 @@ import torch
 
 from dataprune import ranks
 from dataprune.callables import codes_of
+from dataprune.checkpoints.masks import FILE as MASKS
+from dataprune.checkpoints.masks import read_masks
 from dataprune.config import RunConfig
 from dataprune.data.codecs import disagreement
 from dataprune.data.examples import Examples
@@ -69,6 +71,8 @@ def load_network(folder: Path, epoch: int | None = None) -> Network:
     network.channels_last = description["channels_last"]
     weights = folder / ("model.pt" if epoch is None else snapshot_file(epoch))
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    if (masks := folder / MASKS).exists():
+        network.masks = read_masks(masks)
     return network
 
 

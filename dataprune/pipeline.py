@@ -245,7 +245,7 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
         foreign = {"weights": weights, "columns": columns}
         return stage("train", config, role, **foreign, **data.inputs(config.reads), **inputs)
     assert config.model is not None
-    adopted = AdoptConfig(config.checkpoint, config.model)
+    adopted = AdoptConfig(config.checkpoint, config.model, config.density, config.lth_weights)
     files = _content(config.checkpoint, Path(config.checkpoint))
     return stage("adopt", adopted, role, files=files, **data.inputs(config.reads))
 

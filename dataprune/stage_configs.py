@@ -13,9 +13,11 @@ from omegaconf import MISSING
 class AdoptConfig:
     """Foreign weights for one of our networks. Stage: adopt."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     checkpoint: str = field(default=MISSING, metadata={"place": True})  # its content is in the recipe, not its path
     model: dict[str, Any] = field(default_factory=dict)
+    density: float | None = None  # of the backbone, as it is claimed
+    lth_weights: str = "ticket"  # of a lottery ticket: ticket | trained
 
 
 @dataclass

@@ -140,12 +140,16 @@ def _unweighted(spec: dict[str, Any]) -> dict[str, Any]:
 def _check_checkpoint(recipe: TrainConfig, input: dict[str, Any], classes: int, role: str) -> None:
     import torch
 
+    from dataprune.checkpoints.conversion import convert
+    from dataprune.checkpoints.loading import check_claims, placed
+    from dataprune.checkpoints.masks import figures
     from dataprune.models.networks import build
-    from dataprune.stages.adopt import fitted, read_state
+    from dataprune.stages.adopt import built_for
 
     assert recipe.model is not None
     assert recipe.checkpoint is not None
+    found = convert(Path(recipe.checkpoint), f"{role}.checkpoint", weights=recipe.lth_weights)
     with torch.device("meta"):
-        network = build(_unweighted(recipe.model), input, classes)
-    key = f"{role}.checkpoint"
-    fitted(read_state(Path(recipe.checkpoint), key), network, key)
+        network = build(built_for(_unweighted(recipe.model), found, role), input, classes)
+    _, masks = placed(found, network)
+    check_claims(found, figures(masks), recipe.density, f"{role}.density")

@@ -65,6 +65,8 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(f"{role}.frozen_bn", False, f"true, or {role}.trainable=head: nothing else is frozen")
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
+    if recipe.checkpoint is None and recipe.density is not None:
+        raise ConfigError(f"{role}.density", recipe.density, f"null: it says what is left in {role}.checkpoint")
     if role != "transfer" and recipe.batch_size == 0:
         raise ConfigError(f"{role}.batch_size", 0, "1 or more: only a transfer's follows from its target")
     if recipe.trainable == "head":

@@ -69,6 +69,19 @@ def load(path: Path | str, key: str) -> Any:
         raise ConfigError(key, str(path), f"{ONLY}; it cannot be read ({str(error).splitlines()[:1]})") from None
 
 
+def check_saved(path: Path | str, key: str) -> None:
+    """Raise a ConfigError for `key` where a file of torch.save could fill the memory: it is packed, or wants bytes by
+    their number. Any other error means that it is damaged."""
+    try:
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
+        else:
+            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                _check(content, OLD_PICKLES, ALLOCATES)
+    except _Refused as error:
+        raise ConfigError(key, str(path), f"{ONLY}; it wants {error}") from None
+
+
 class _Refused(pickle.UnpicklingError):
     """Carries the dotted name that the pickle wants."""
 

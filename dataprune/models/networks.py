@@ -34,6 +34,7 @@ class Network(nn.Module):
         self.head = nn.Linear(backbone.num_features, n_classes)  # type: ignore[arg-type]
         self.frozen = self.checkpointing = False
         self.frozen_bn = True
+        self.masks: dict[str, torch.Tensor] | None = None  # of an adopted sparse model: bool, True = kept; no state
         self.channels_last: bool | None = None  # memory layout that its recipe asks for; None = on GPUs only
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
@@ -207,13 +208,20 @@ def resnet(in_channels: int, width: int = 64, blocks: tuple[int, ...] = (2, 2, 2
     return SmallImageResNet(in_channels, width, list(blocks))
 
 
-def timm(in_channels: int, name: str, pretrained: bool = False, **constants: Any) -> nn.Module:
-    """Any timm model as a backbone (pooled features). `pretrained` downloads weights."""
+def timm(in_channels: int, name: str, pretrained: bool = False, maxpool: str = "own", **constants: Any) -> nn.Module:
+    """Any timm model as a backbone (pooled features). `pretrained` downloads weights.
+
+    maxpool: own | tf_same, which is TensorFlow's of ResNets: padded at the right and at the bottom alone.
+    """
     from timm import create_model, is_model  # seconds of imports that only these networks need
 
     if not is_model(name):
         raise ConfigError("model.name", name, "a timm model (timm.list_models() lists them)")
     network = create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **constants)
+    if maxpool == "tf_same" and isinstance(getattr(network, "maxpool", None), nn.MaxPool2d):
+        network.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True)
+    elif maxpool != "own":
+        raise ConfigError("model.maxpool", maxpool, "own | tf_same, the latter of a ResNet with max-pooling")
     # where a layer follows the pooling (MobileNetV3, VGG), timm's num_features is the width before it
     network.num_features = getattr(network, "head_hidden_size", network.num_features)
     return network

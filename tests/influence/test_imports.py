@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from dataprune.checkpoints.fitting import fitted
 from dataprune.errors import ConfigError
 from dataprune.influence.__main__ import main
 from dataprune.influence.estimates import influence
 from dataprune.influence.store import OutcomeStore
 from dataprune.models.networks import build, resnet18_widths
-from dataprune.stages.adopt import fitted
 from dataprune.store import Store
 from tests.conftest import TINY
 

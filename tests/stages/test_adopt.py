@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dataprune.checkpoints.fitting import fitted
+from dataprune.checkpoints.reading import read_state
 from dataprune.errors import ConfigError
 from dataprune.models.networks import Network, build
-from dataprune.stages.adopt import fitted, read_state
 
 SWIN = {
     "_target_": "dataprune.models.networks.timm",

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from dataprune.checkpoints.fitting import fitted
 from dataprune.errors import ConfigError
 from dataprune.models.networks import build
-from dataprune.stages.adopt import fitted
 
 MODEL = {"_target_": "dataprune.models.networks.cnn", "width": 4, "depth": 1}
 
