@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.utils import get_method
 
-from dataprune.callables import check_target
+from dataprune.callables import Parameters, check_target
 from dataprune.config import DataConfig, DecodeConfig
 from dataprune.errors import ConfigError
 
@@ -82,16 +82,7 @@ def decoding(data: DataConfig, key: str, *, kept: bool = True, decoder: str = "p
     a user's is not built for that.
     """
     takes = check_target(data.codec, f"{key}.codec")
-    spec = dict(data.codec)
-    for name in HANDED:
-        value = getattr(data, name)
-        if value is None:
-            continue
-        if name in data.codec:
-            raise ConfigError(f"{key}.{name}", value, f"null: {key}.codec.{name} says it already")
-        if not (takes.open or name in takes.names):
-            raise ConfigError(f"{key}.{name}", value, f"null: the codec {data.codec['_target_']} takes no {name}")
-        spec[name] = value
+    spec = dict(data.codec) | _handed(data, takes, key)
     if spec["_target_"] == IMAGES and "decoder" in spec:
         raise ConfigError(f"{key}.codec.decoder", spec["decoder"], "nothing there: recipes say it (pretrain.decoder)")
     if decoder != "pillow":
@@ -102,6 +93,22 @@ def decoding(data: DataConfig, key: str, *, kept: bool = True, decoder: str = "p
         except ConfigError as error:
             raise error.under(key) from None
     return DecodeConfig(spec, kept)
+
+
+def _handed(data: DataConfig, takes: Parameters, key: str) -> dict[str, Any]:
+    """The constants that the data set states beside its codec. Raises ConfigError for one that the codec does not
+    take, or that stands there too."""
+    handed: dict[str, Any] = {}
+    for name in HANDED:
+        value = getattr(data, name)
+        if value is None:
+            continue
+        if name in data.codec:
+            raise ConfigError(f"{key}.{name}", value, f"null: {key}.codec.{name} says it already")
+        if not (takes.open or name in takes.names):
+            raise ConfigError(f"{key}.{name}", value, f"null: the codec {data.codec['_target_']} takes no {name}")
+        handed[name] = value
+    return handed
 
 
 def checked_decoder(decoder: str, codec: str, key: str) -> str:

@@ -97,31 +97,47 @@ def clean(look: Look, picture: Node, encoded: Node, size: int | None) -> Node:
     from nvidia.dali import fn, math, types
 
     shape = fn.peek_image_shape(encoded, dtype=types.INT32, **_as_stored(fn.peek_image_shape))
-    sides, view = [shape[0], shape[1]], look.codec.view
-    short = math.min(*sides)
-    if view.resize is not None:
-        if isinstance(view.resize, tuple):
-            picture = fn.resize(picture, size=list(view.resize), **_filter(look))
-            sides = [side * 0 + pixels for side, pixels in zip(sides, view.resize, strict=True)]
-        else:
-            sides = [(side * view.resize) // short for side in sides]
-            wanted = fn.cast(fn.stack(*sides), dtype=types.FLOAT)
-            picture = fn.resize(picture, size=wanted, **_filter(look))
-    if isinstance(view.crop, int):
-        start = fn.stack(*(_half(side - view.crop) for side in sides))
-        picture = fn.slice(picture, start=start, shape=[view.crop, view.crop], axes=[0, 1])
-        sides = [side * 0 + view.crop for side in sides]
-    elif view.crop is not None:
-        over, under = Fraction(view.crop).limit_denominator(1000).as_integer_ratio()  # DALI computes in float32
-        side = math.max((math.min(*sides) * over) // under, 1)
-        start = fn.stack(*((whole - side) // 2 for whole in sides))
-        picture = fn.slice(picture, start=start, shape=fn.stack(side, side), axes=[0, 1])
-        sides = [side, side]
-    if view.crop == size:
+    picture, sides = _resized(look, picture, [shape[0], shape[1]])
+    picture, sides = _centre(look, picture, sides)
+    if look.codec.view.crop == size:
         return picture
     square = fn.cast(math.min(*sides), dtype=types.FLOAT)
     start = fn.stack(*((fn.cast(side, dtype=types.FLOAT) - square) / 2 for side in sides))
     return fn.resize(picture, size=[size, size], roi_start=start, roi_end=start + square, **_filter(look))
+
+
+def _resized(look: Look, picture: Node, sides: list[Node]) -> tuple[Node, list[Node]]:
+    """The picture of these sides (h, w) after the view's resize, and its sides then."""
+    from nvidia.dali import fn, math, types
+
+    resize, short = look.codec.view.resize, math.min(*sides)
+    if resize is not None:
+        if isinstance(resize, tuple):
+            picture = fn.resize(picture, size=list(resize), **_filter(look))
+            sides = [side * 0 + pixels for side, pixels in zip(sides, resize, strict=True)]
+        else:
+            sides = [(side * resize) // short for side in sides]
+            wanted = fn.cast(fn.stack(*sides), dtype=types.FLOAT)
+            picture = fn.resize(picture, size=wanted, **_filter(look))
+    return picture, sides
+
+
+def _centre(look: Look, picture: Node, sides: list[Node]) -> tuple[Node, list[Node]]:
+    """What the view's crop leaves of the picture of these sides (h, w), and its sides then."""
+    from nvidia.dali import fn, math
+
+    crop = look.codec.view.crop
+    if isinstance(crop, int):
+        start = fn.stack(*(_half(side - crop) for side in sides))
+        picture = fn.slice(picture, start=start, shape=[crop, crop], axes=[0, 1])
+        sides = [side * 0 + crop for side in sides]
+    elif crop is not None:
+        over, under = Fraction(crop).limit_denominator(1000).as_integer_ratio()  # DALI computes in float32
+        side = math.max((math.min(*sides) * over) // under, 1)
+        start = fn.stack(*((whole - side) // 2 for whole in sides))
+        picture = fn.slice(picture, start=start, shape=fn.stack(side, side), axes=[0, 1])
+        sides = [side, side]
+    return picture, sides
 
 
 def changed(look: Look, picture: Node) -> Node:

@@ -8,6 +8,7 @@ lines; to train on it as a part of the whole one: method=subset_file.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,18 +37,26 @@ def read(
     """
     root = Path(path)
     lists = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
-    if unknown := sorted((images or {}).keys() - lists.keys()):
+    places = _places(path, lists, images or {})
+    classes = class_folders(root / places["train"], begins)
+    splits = {split: _split(root, file, places[split], classes, begins) for split, file in lists.items()}
+    return Dataset(classes, splits, root=root, sparse=True)
+
+
+def _places(path: str, lists: Mapping[str, str], images: Mapping[str, str]) -> dict[str, str]:
+    """The folder below `path` that each split's paths start from. Raises ConfigError for lists and folders that are
+    not there."""
+    root = Path(path)
+    if unknown := sorted(images.keys() - lists.keys()):
         raise ConfigError("images", unknown[0], " | ".join(lists))
     for split, file in lists.items():
         if not (root / file).is_file():
             raise ConfigError(split, file, f"an existing file list below {path}")
-    places = {split: (images or {}).get(split, os.path.dirname(file)) for split, file in lists.items()}
+    places = {split: images.get(split, os.path.dirname(file)) for split, file in lists.items()}
     for place in places.values():
         if not (root / place).is_dir():
             raise ConfigError("images", place, f"an existing folder below {path}")
-    classes = class_folders(root / places["train"], begins)
-    splits = {split: _split(root, file, places[split], classes, begins) for split, file in lists.items()}
-    return Dataset(classes, splits, root=root, sparse=True)
+    return places
 
 
 def _split(root: Path, file: str, place: str, classes: list[str], begins: str) -> Split:
@@ -64,12 +73,23 @@ def _split(root: Path, file: str, place: str, classes: list[str], begins: str) -
         expected = f"ranks among the {len(own)} folders of {root / place} that begin with {begins!r}"
         raise ConfigError("path", shown, expected)
     below = [f"{place}/{name}" if place else name for name in names]
+    _check_there(root, file, below)
+    ids = _ids(file, classes, folders)
+    return Split([root / name for name in below], ids, below)
+
+
+def _check_there(root: Path, file: str, below: list[str]) -> None:
+    """Raise a ConfigError for images of a list that are not there."""
     if missing := [name for name in below if not os.path.isfile(os.path.join(root, name))]:
         shown = Shown(
-            f"{file!r} with {len(missing)} of {len(names)} files that are not there: {', '.join(missing[:5])}"
+            f"{file!r} with {len(missing)} of {len(below)} files that are not there: {', '.join(missing[:5])}"
         )
         raise ConfigError("path", shown, f"files below {root}")
+
+
+def _ids(file: str, classes: list[str], folders: list[str]) -> np.ndarray:
+    """The classes int64 (n,) of images in these folders. Raises ConfigError for a folder that is none of them."""
     ids = {name: i for i, name in enumerate(classes)}
     if strange := sorted({folder for folder in folders if folder not in ids}):
         raise ConfigError("path", Shown(f"{file!r} with {', '.join(strange[:5])}"), "class folders that train has too")
-    return Split([root / name for name in below], np.array([ids[folder] for folder in folders], np.int64), below)
+    return np.array([ids[folder] for folder in folders], np.int64)

@@ -44,11 +44,7 @@ def read(
     if not classes:
         raise ConfigError("path", path, "class folders below train/")
     found = {split: _split(root, folder, classes, labels, begins) for split, folder in folders.items()}
-    if found.get("test", True) is None and "validation" in found:
-        log.info("%s: no labels for these images; validation is the test split", folders["test"])
-        del found["test"]
-    if "test" not in found:
-        found["test"] = found.pop("validation")
+    _choose_test(found, folders)
     given = {name: _labelled(split, folders.get(name) or folders["validation"]) for name, split in found.items()}
     return Dataset(classes, given, root=root, sparse=allow_empty)
 
@@ -99,6 +95,15 @@ def _split(root: Path, folder: Path, classes: list[str], listed: str | None, beg
         paths += of_class
         counts.append(len(of_class))
     return _made(root, paths, np.repeat(np.arange(len(classes)), counts))
+
+
+def _choose_test(found: dict[str, Split | None], folders: Mapping[str, Path]) -> None:
+    """Make validation the test split where there is no other, or none with labels."""
+    if found.get("test", True) is None and "validation" in found:
+        log.info("%s: no labels for these images; validation is the test split", folders["test"])
+        del found["test"]
+    if "test" not in found:
+        found["test"] = found.pop("validation")
 
 
 def _made(root: Path, paths: list[Path], labels: np.ndarray) -> Split:

@@ -8,6 +8,7 @@
 And sets that have no such files: the first so many images of every class are for training (Caltech-101 and 256).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +32,13 @@ def read(
     root = Path(path)
     lists = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
     rows = {split: [row for file in files for row in _rows(root / file)] for split, files in lists.items()}
-    classes = sorted({name for _, name in rows["train"]})
-    ids = {name: i for i, name in enumerate(classes)}
-    if strange := sorted({name for split in rows.values() for _, name in split if name not in ids}):
-        raise ConfigError("test", Shown(f"classes {', '.join(strange[:5])}"), "classes that train has too")
+    ids = _class_ids(rows)
     splits = {
         split: split_of(root, images, [image + suffix for image, _ in those], [ids[name] for _, name in those])
         for split, those in rows.items()
     }
     disjoint(root / train[0], splits)
-    return Dataset(classes, splits, root=root)
+    return Dataset(list(ids), splits, root=root)
 
 
 def _rows(file: Path) -> list[tuple[str, str]]:
@@ -52,6 +50,14 @@ def _rows(file: Path) -> list[tuple[str, str]]:
     if wrong := [image for image, name in rows if not name]:
         raise ConfigError("path", Shown(f"{str(file)!r} with {wrong[0]!r}"), "`image class`, or `class/image`, a line")
     return rows
+
+
+def _class_ids(rows: Mapping[str, list[tuple[str, str]]]) -> dict[str, int]:
+    """The label of each class that train names, sorted by name. Raises ConfigError where a split names another."""
+    ids = {name: i for i, name in enumerate(sorted({name for _, name in rows["train"]}))}
+    if strange := sorted({name for split in rows.values() for _, name in split if name not in ids}):
+        raise ConfigError("test", Shown(f"classes {', '.join(strange[:5])}"), "classes that train has too")
+    return ids
 
 
 def read_first(path: str, images: str, first: int, without: list[str] | None = None) -> Dataset:

@@ -6,7 +6,7 @@ keeps one copy of the encoded images: their place in a compressed table cannot b
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,13 @@ def read(path: str, image: str = "image", label: str = "label", splits: dict[str
     if any(len(split.labels) == 0 for split in found.values()):
         raise ConfigError("path", path, "a row at least in the files of each split")
     if classes is None:
-        classes = [str(i) for i in range(int(max(s.labels.max() for s in found.values())) + 1)]
+        classes = _numbers(found.values())
     return Dataset(classes, found)
+
+
+def _numbers(splits: Iterable[Split]) -> list[str]:
+    """The numbers of 0 to the largest label, as names of the classes."""
+    return [str(i) for i in range(int(max(split.labels.max() for split in splits)) + 1)]
 
 
 def _split(files: list[Path], image: str, label: str) -> Split:

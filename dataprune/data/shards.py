@@ -22,12 +22,7 @@ def files_of_splits(root: Path, suffix: str, named: Mapping[str, str]) -> dict[s
     """
     if unknown := sorted(named.keys() - WORDS.keys()):
         raise ConfigError("splits", unknown[0], " | ".join(WORDS))
-    if named:
-        found = {split: _matching(root, pattern) for split, pattern in named.items()}
-    else:
-        places = [root, root / "data"]
-        found = next((f for place in places if (f := _called(place, suffix)).get("train")), _called(root, suffix))
-    found = {split: files for split, files in found.items() if files}
+    found = {split: files for split, files in _found(root, suffix, named).items() if files}
     if "test" not in found and "validation" in found:
         found["test"] = found.pop("validation")
     for split in ("train", "test"):
@@ -37,6 +32,14 @@ def files_of_splits(root: Path, suffix: str, named: Mapping[str, str]) -> dict[s
     for files in found.values():
         _check_parts(files)
     return found
+
+
+def _found(root: Path, suffix: str, named: Mapping[str, str]) -> dict[str, list[Path]]:
+    """The files of each split, perhaps none: those that are named, else those that are called so."""
+    if named:
+        return {split: _matching(root, pattern) for split, pattern in named.items()}
+    places = [root, root / "data"]
+    return next((f for place in places if (f := _called(place, suffix)).get("train")), _called(root, suffix))
 
 
 def _called(root: Path, suffix: str) -> dict[str, list[Path]]:

@@ -57,12 +57,15 @@ def _check(neighbors: np.ndarray, distances: np.ndarray, n: int, ids: np.ndarray
         raise ConfigError("neighbors", found, "integers (n, columns)")
     if distances.shape != neighbors.shape:
         raise ConfigError("distances", Shown(f"array of shape {distances.shape}"), f"{neighbors.shape}, as neighbors")
-    if ids is None:
-        if len(neighbors) != n:
-            expected = f"{n}, one an example, or the examples that the rows are (ids)"
-            raise ConfigError("neighbors", Shown(f"{len(neighbors)} rows"), expected)
-        return
-    m = len(neighbors)
+    if ids is not None:
+        _check_ids(ids, len(neighbors), n)
+    elif len(neighbors) != n:
+        expected = f"{n}, one an example, or the examples that the rows are (ids)"
+        raise ConfigError("neighbors", Shown(f"{len(neighbors)} rows"), expected)
+
+
+def _check_ids(ids: np.ndarray, m: int, n: int) -> None:
+    """Raise a ConfigError for ids that are not m different ones of n examples."""
     fits = ids.shape == (m,) and ids.dtype.kind in "iu" and len(np.unique(ids)) == m
     if not fits or (m and not 0 <= ids.min() <= ids.max() < n):
         found = Shown(f"array of {ids.dtype}, {ids.shape}")

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from dataprune.subset import Subset
 
 THEIRS = {"p_true": "softmax_logits", "logit_gap": "raw_margins", "prediction": "predictions"}
 RESULTS = {"fixed": "transfer_results", "full": "transfer_results_full"}
+Read = Callable[[str], tuple[np.ndarray, np.ndarray]]  # masks of the models, and what they have under a name of THEIRS
 UNKNOWN = "unknown"  # the class of targets that no model has got right, where no labels are given
 
 
@@ -70,13 +71,7 @@ def published(
             return read_summaries(files, key, results=RESULTS[way], allow_pickle=allow_pickle)
         return read_results(files, target, key, len(names), results=RESULTS[way], allow_pickle=allow_pickle)
 
-    said: dict[str, np.ndarray] = {}
-    for ours, theirs in THEIRS.items():
-        try:
-            masks, said[ours] = read(theirs)
-        except ConfigError as error:
-            if "missing" not in str(error.value) or ours == "prediction":  # without it no class is known
-                raise
+    masks, said = _said(read)
     units = names if len(names) == masks.shape[1] else [str(i) for i in range(masks.shape[1])]
     truth, target_names = _truth(said["prediction"], labels, read)
     about = {"imported": digest(files), "target": target, "transfer": way}
@@ -103,7 +98,19 @@ def _first(path: Path, allow_pickle: bool) -> Any:
     return found
 
 
-def _truth(predictions: np.ndarray, labels: np.ndarray | None, read: Any) -> tuple[np.ndarray, list[str]]:
+def _said(read: Read) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The masks of the models, and what they said of the targets, by our names: all of it that is there."""
+    said: dict[str, np.ndarray] = {}
+    for ours, theirs in THEIRS.items():
+        try:
+            masks, said[ours] = read(theirs)
+        except ConfigError as error:
+            if "missing" not in str(error.value) or ours == "prediction":  # without it no class is known
+                raise
+    return masks, said
+
+
+def _truth(predictions: np.ndarray, labels: np.ndarray | None, read: Read) -> tuple[np.ndarray, list[str]]:
     """True classes (t,) of the targets, and the classes' names."""
     if labels is not None:
         if labels.shape != predictions.shape[1:]:

@@ -21,9 +21,7 @@ def by_length(lengths: dict[Form, int], count: Callable[[Form], float | None]) -
     forms = sorted(lengths, key=lambda form: lengths[form])
     if len(forms) <= COUNTED:
         return {form: count(form) for form in forms}
-    last = len(forms) - 1
-    chosen = [forms[i] for i in (0, last // 3, 2 * last // 3, last)]
-    known = {form: count(form) for form in chosen}
+    known = {form: count(form) for form in _spread(forms)}
     if None in known.values():
         return dict.fromkeys(forms)  # what cannot be counted at one length cannot be at another
     points = [(lengths[form], flops) for form, flops in known.items() if flops is not None]
@@ -31,6 +29,12 @@ def by_length(lengths: dict[Form, int], count: Callable[[Form], float | None]) -
     if not math.isclose(_at(fixing, points[2][0]), points[2][1], rel_tol=1e-9):
         return {form: known[form] if form in known else count(form) for form in forms}
     return {form: _at(fixing, lengths[form]) for form in forms}
+
+
+def _spread(forms: list[Form]) -> list[Form]:
+    """The four that are counted: the first, the last and two evenly between."""
+    last = len(forms) - 1
+    return [forms[i] for i in (0, last // 3, 2 * last // 3, last)]
 
 
 def _at(points: list[tuple[int, float]], x: int) -> float:

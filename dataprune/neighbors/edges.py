@@ -24,6 +24,12 @@ def positions(neighbors: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return np.where(ids[order[places]] == neighbors, order[places], -1)
 
 
+def unclear(expected: str, **given: object) -> ConfigError:
+    """Return the error for arguments of which too many, or too few, say what the graph is: those that are not None."""
+    names = [name for name, value in given.items() if value is not None]
+    return ConfigError("graph from", Shown(", ".join(names) or "nothing"), expected)
+
+
 def checked_lists(
     distances: np.ndarray, neighbors: np.ndarray, n: int, k: int | None, *, key: str = "distances"
 ) -> tuple[np.ndarray, np.ndarray]:

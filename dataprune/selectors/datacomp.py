@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from dataprune.errors import ConfigError, Shown, finite, generator, shaped, whole_number
+from dataprune.errors import ConfigError, finite, generator, shaped, whole_number
 from dataprune.neighbors import edges
 from dataprune.neighbors.exact import knn
 from dataprune.neighbors.greedy import GONE, build_tree, greedy, set_leaf, top_leaf
@@ -67,19 +67,13 @@ def datacomp(
             squared_distances, neighbors, n, None, key="squared_distances"
         )
     else:
-        graph = {"features": features, "squared_distances": squared_distances, "neighbors": neighbors}
-        names = [name for name, value in graph.items() if value is not None]
         expected = "features, or squared_distances and neighbors"
-        raise ConfigError("graph from", Shown(", ".join(names) or "nothing"), expected)
+        raise edges.unclear(expected, features=features, squared_distances=squared_distances, neighbors=neighbors)
     shifted = np.maximum((scores.astype(np.float64) + offset).astype(np.float32), edges.LEAST)
     offsets, targets, lengths = edges.directed(squared_distances, neighbors)
     values = edges.density(shifted, shifted, offsets, targets, np.exp(-lengths), False)
     weights = np.exp(np.float32(-gamma) * lengths)
-    if order == "exact":
-        picks = greedy(values, offsets, targets, weights, budget)
-    else:
-        ranking = np.argsort(-values, kind="stable")
-        picks = _pick_lazily(values, ranking, offsets, targets, weights, budget)
+    picks = _picked(order, values, offsets, targets, weights, budget)
     return picks if threshold is None else picks[scores[picks] >= threshold]
 
 
@@ -133,6 +127,16 @@ def _without_self(found: np.ndarray, ids: np.ndarray, own: np.ndarray) -> tuple[
     left = ids[others].reshape(len(own), -1)
     squared = np.maximum(found - base[:, None], 0)[others].reshape(left.shape)
     return np.where(left < 0, np.float32(0), squared), left
+
+
+def _picked(
+    order: str, values: np.ndarray, offsets: np.ndarray, targets: np.ndarray, weights: np.ndarray, budget: int
+) -> np.ndarray:
+    """The picks, each the largest of its moment (exact), or as the released loop finds them (lazy)."""
+    if order == "exact":
+        return greedy(values, offsets, targets, weights, budget)
+    ranking = np.argsort(-values, kind="stable")
+    return _pick_lazily(values, ranking, offsets, targets, weights, budget)
 
 
 @njit(cache=True)

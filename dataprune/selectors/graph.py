@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataprune.errors import ConfigError, Shown, class_labels, finite, one_of, shaped
+from dataprune.errors import ConfigError, class_labels, finite, one_of, shaped
 from dataprune.neighbors import edges
 from dataprune.neighbors.cells import approximate_knn
 from dataprune.neighbors.exact import knn
@@ -176,9 +176,8 @@ def _lists(
         return distances, neighbors
     if features is None and distances is not None and neighbors is not None:
         return edges.checked_lists(distances, neighbors, n, k)
-    arguments = {"features": features, "k": k, "distances": distances, "neighbors": neighbors}
-    names = [name for name, value in arguments.items() if value is not None]
-    raise ConfigError("graph from", Shown(", ".join(names) or "nothing"), "features and k, or distances and neighbors")
+    expected = "features and k, or distances and neighbors"
+    raise edges.unclear(expected, features=features, k=k, distances=distances, neighbors=neighbors)
 
 
 def _device(n: int) -> str:
