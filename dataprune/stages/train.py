@@ -124,7 +124,6 @@ class Training:
             self.description = json.loads((init / "network.json").read_text())
             if config.head_columns is not None:
                 network.head = of_columns(network.head, read_mapping(config.head_columns, network.head.out_features))
-                self.description["n_classes"] = network.head.out_features
             if config.head == "reuse" and network.head.out_features < n_classes:
                 raise ConfigError("transfer.head", "reuse", f"fresh: the old head has fewer than {n_classes} outputs")
             if config.head == "matched":
@@ -132,8 +131,7 @@ class Training:
                 network.head = of_columns(network.head, np.array(rows_of(self.examples.classes, before)))
             if config.head == "fresh":
                 network.head = torch.nn.Linear(network.head.in_features, n_classes)
-            if config.head != "reuse":
-                self.description["n_classes"] = n_classes
+            self.description["n_classes"] = network.head.out_features
         else:
             assert config.model is not None
             network = build(config.model, self.examples.input, n_classes)
