@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 import dataprune.__main__ as entry
+from dataprune.selectors.graph import knn
 
 # drop wants a validation split, which glyphs have not: see test_pipeline
 METHODS = sorted({path.stem for path in (entry.here("conf") / "method").glob("*.yaml")} - {"drop"})
 # constants that fit 8 epochs and 372 examples
 CONSTANTS = {
-    "el2n_early": ["method.runs=2"],
-    "grand_early": ["method.runs=2"],
+    "el2n_early": ["method.runs=2", "method.epoch=2"],
+    "grand_early": ["method.runs=2", "method.epoch=2"],
+    "el2n_runs": ["method.runs=5"],
+    "d2_density": ["method.clusters.number=10"],
     "ssl_prototypes": ["method.score.prototypes=5"],
     "semdedup": ["method.score.clusters=5"],
     "feature_mapping_clusters": ["method.clusters.number=10"],
@@ -43,7 +46,12 @@ def shared(tmp_path_factory):
 def test_a_method_selects_its_budget(method, jobs, shared):
     jobs.store = shared / "store"
     extra = ["surrogate.epochs=8", "surrogate.record.probabilities=true", *CONSTANTS.get(method, [])]
-    extra.append("surrogate.snapshots=[2]")
+    extra += ["surrogate.snapshots=[2]", "constants.window=5", "constants.early=[0,3]", "constants.late=[5,8]"]
+    if method == "d2_precomputed":
+        distances, neighbors = knn(np.random.default_rng(0).random((372, 3), np.float32), 6)
+        for name, array in (("neighbors", neighbors), ("distances", distances)):
+            np.save(shared / f"{name}.npy", array)
+            extra.append(f"method.neighbors.{name}={shared / name}.npy")
     if method in FROM_FILES:
         np.save(shared / f"{method}.npy", np.random.default_rng(0).random(FROM_FILES[method], np.float32))
         extra.append(f"method.path={shared / method}.npy")
