@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from dataprune.fields import number
+from dataprune.fields import number as _number
 
 RAND = re.compile(r"rand(-(m|n|mmax)\d+|-(p|mstd)\d+(\.\d+)?|-inc[01])*")  # timm's grammar of RandAugment
 # of loaders that decode at every epoch
@@ -19,15 +19,15 @@ def rand_words(policy: str) -> dict[str, float]:
 class AugmentConfig:
     """Random changes of a training image, in this order: crop, mirror, policy, jitter, erasing; then of a batch."""
 
-    crop_padding: int = number(0, 0, unit="pixels")  # reflect-pad, crop back at a random place; loader=memory only
+    crop_padding: int = _number(0, 0, unit="pixels")  # reflect-pad, crop back at a random place; loader=memory only
     flip: bool = False  # mirror left-right half of the time
     random_resized_crop: list[float] | None = None  # [smallest, largest] share of the area; loader=workers or dali
     color_jitter: list[float] | None = None  # [brightness, contrast, saturation, hue]; loader=workers or dali
     auto_augment: str | None = None  # imagenet (AutoAugment), or a RandAugment: rand-m9-mstd0.5-inc1; as color_jitter
-    random_erasing: float = number(0.0, 0, 1)  # probability that a rectangle takes the mean colour; as color_jitter
-    mixup: float = number(0.0, 0)  # alpha; with cutmix, each batch gets one of the two
-    cutmix: float = number(0.0, 0)  # alpha
-    repeats: int = number(1, 1)  # an epoch of so many views each of as many fewer examples (repeated augmentation)
+    random_erasing: float = _number(0.0, 0, 1)  # probability that a rectangle takes the mean colour; as color_jitter
+    mixup: float = _number(0.0, 0)  # alpha; with cutmix, each batch gets one of the two
+    cutmix: float = _number(0.0, 0)  # alpha
+    repeats: int = _number(1, 1)  # an epoch of so many views each of as many fewer examples (repeated augmentation)
 
     @property
     def mixes(self) -> bool:
