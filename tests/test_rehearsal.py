@@ -30,8 +30,8 @@ WRONG = [
 @pytest.mark.parametrize(("method", "word"), WRONG, ids=lambda v: v)
 def test_a_constant_out_of_range_is_refused_before_anything_runs(jobs, method, word):
     key = word.partition("=")[0]
+    fitting = ["constants.window=5"] * ("window" not in word)
     with pytest.raises(ConfigError) as caught:
-        fitting = ["constants.window=5"] * ("window" not in word)
         jobs.run(f"method={method}", word, "surrogate.epochs=8", *fitting)
     assert str(caught.value).startswith(f"{key}=")
     assert not jobs.store.exists()
