@@ -111,7 +111,8 @@ def folders(tmp_path_factory):
 def test_one_source_model_serves_every_target_and_both_ways(folders, tmp_path):
     words = [
         "+multirun_templates=data_transfer_all", "transfer=pets,pets_full,imagenet1k", "target=folder",
-        f"source.path={folders / 'imagenet'}", "source.size=32", "target.size=32", "run.workers=0", "run.report=false",
+        f"source.path={folders / 'imagenet'}", "source.expect=null", "source.size=32",
+        "target.expect=null", "target.size=32", "run.workers=0", "run.report=false",
         "run.progress=false", "pretrain.epochs=1", "pretrain.precision=float32", "pretrain.resolution={}",
         "pretrain.batch_size=8", "transfer.epochs=2", "run.accelerator=cpu",
     ]  # fmt: skip
