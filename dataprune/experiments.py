@@ -7,7 +7,8 @@ from typing import Any
 from dataprune.config import Config, DataConfig, MethodConfig, TrainConfig
 from dataprune.data.order import batch_for, steps_of
 from dataprune.dataset import Data
-from dataprune.plan import plan_of
+from dataprune.errors import ConfigError
+from dataprune.plan import Plan, plan_of
 from dataprune.selectors.budget import budget
 
 
@@ -94,3 +95,25 @@ def transferring(cfg: Config, target: Data) -> TrainConfig:
     if cfg.method.trains_on == "nothing":
         recipe = replace(recipe, model=cfg.pretrain.model, trainable="all", head="fresh", head_columns=None)
     return recipe if recipe.trainable == "head" else replace(recipe, frozen_bn=True)
+
+
+def normalised(data: DataConfig, source: Data) -> DataConfig:
+    """The config of a target with the source's mean and std, if it asks for them."""
+    if data.normalise == "own":
+        return data
+    codec = source.header["codec"]
+    if codec.get("mean") is None:
+        raise ConfigError("target.normalise", "source", "own: the source's codec has no mean and std")
+    return replace(data, mean=list(codec["mean"]), std=list(codec["std"]))
+
+
+def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """Which loaders read the source, and which the targets, each with a recipe that names it."""
+    # without a surrogate and a training the source is indexed all the same: its facts stand in the row
+    of_source = {cfg.pretrain.reads: "pretrain"}
+    if plan.needs_surrogate:
+        of_source.setdefault(cfg.surrogate.reads, "surrogate")
+    of_target = {cfg.transfer.reads: "transfer"} if cfg.transfer else {}
+    if "target_signals" in plan.looks:
+        of_target.setdefault(cfg.surrogate.reads, "surrogate")
+    return of_source, of_target

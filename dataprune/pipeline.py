@@ -15,11 +15,10 @@ from dataprune.checks.data import check_data
 from dataprune.checks.job import check_functions
 from dataprune.checks.networks import check_head
 from dataprune.checks.training import check_claim, check_training
-from dataprune.config import Config, DataConfig, EvaluateConfig, SignalsConfig, TrainConfig
+from dataprune.config import Config, EvaluateConfig, SignalsConfig, TrainConfig
 from dataprune.cost import cost_file
 from dataprune.dataset import Data
-from dataprune.errors import ConfigError
-from dataprune.experiments import experiments, pretraining, transferring
+from dataprune.experiments import experiments, loaders, normalised, pretraining, transferring
 from dataprune.formats.dynamics import digest
 from dataprune.formats.dynamics import look as look_at_files
 from dataprune.influence.collect import check_influence, collect
@@ -77,47 +76,52 @@ def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None)
 
 def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
     """One method at one prune ratio, from data to numbers."""
-    method, plan = cfg.method, plan_of(cfg)
+    plan = plan_of(cfg)
     source, target, others = indexed(cfg, stage)
     stage.before_training = lambda: check_training(cfg, plan, source, target)
-
-    known: dict[str, Result | None] = {"examples": source.table, "target": target.table if target else None}
-    subset = None
-    if plan.prunes:
-        for note in plan.notes:
-            log.info("%s", note)
-        seen = {"examples": source, "target": target} | {f"others.{name}": data for name, data in others.items()}
-        known |= look_at_data(stage, cfg, plan, seen)
-        if "clusters" in plan.roles and method.clusters.path is not None:
-            known["clusters"] = assigned(stage, method.clusters, source)
-        if "neighbors" in plan.roles:
-            known["neighbors"] = listed(stage, method.neighbors, source)
-        if plan.score:
-            known["scores"] = score(stage, plan.score, method.path, known, "scores")
-        if method.runs > 1:
-            known["scores"] = averaged(stage, cfg, plan, known, seen)
-        if others:
-            known["scores"] = combined(stage, plan, known, others)
-        for role, call in plan.cuts.items():
-            known[role] = score(stage, call, method.path, known, role)
-        subset = select(stage, cfg, plan, known)
-
-    if method.trains_on == "nothing":
-        model = None
-    else:
-        if cfg.pretrain.subset is not None:
-            check_claim(cfg, source.table, subset)
-        model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
-        part = subset if method.level == "class" or method.val_path is not None else None  # it is measured on
-        whole = replace(cfg.evaluate, half="all", metric="top1")  # these are of the target
-        evaluate(stage, whole, "source", source, cfg.pretrain, model=model, subset=part)
-
+    subset = prune(stage, cfg, plan, source, target, others) if plan.prunes else None
+    model = None if cfg.method.trains_on == "nothing" else pretrain(stage, cfg, source, subset)
     if target is not None:
-        transfer = transferring(cfg, target)
-        named = source.table if transfer.head == "matched" else None  # its class names say which rows of the head stay
-        adapted = train(stage, transfer, "adapted", target, init=model, init_examples=named)
-        evaluate(stage, cfg.evaluate, "target", target, transfer, model=adapted)
+        transfer(stage, cfg, source, target, model)
     return row_of(cfg, stage.results, stage.built)
+
+
+def prune(stage: Stages, cfg: Config, plan: Plan, source: Data, target: Data | None, others: dict[str, Data]) -> Result:
+    """Look at the data, score, select: the subset that the method keeps."""
+    path = plan.method.path
+    for note in plan.notes:
+        log.info("%s", note)
+    known: dict[str, Result | None] = {"examples": source.table, "target": target.table if target else None}
+    seen = {"examples": source, "target": target} | {f"others.{name}": data for name, data in others.items()}
+    known |= look_at_data(stage, cfg, plan, seen) | taken_over(stage, plan, source)
+    if plan.score:
+        known["scores"] = score(stage, plan.score, path, known, "scores")
+    if plan.method.runs > 1:
+        known["scores"] = averaged(stage, cfg, plan, known, seen)
+    if others:
+        known["scores"] = combined(stage, plan, known, others)
+    for role, call in plan.cuts.items():
+        known[role] = score(stage, call, path, known, role)
+    return select(stage, cfg, plan, known)
+
+
+def pretrain(stage: Stages, cfg: Config, source: Data, subset: Result | None) -> Result:
+    """Train on what is left of the source and measure there; the model."""
+    if cfg.pretrain.subset is not None:
+        check_claim(cfg, source.table, subset)
+    model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
+    part = subset if cfg.method.level == "class" or cfg.method.val_path is not None else None  # it is measured on
+    whole = replace(cfg.evaluate, half="all", metric="top1")  # these are of the target
+    evaluate(stage, whole, "source", source, cfg.pretrain, model=model, subset=part)
+    return model
+
+
+def transfer(stage: Stages, cfg: Config, source: Data, target: Data, model: Result | None) -> None:
+    """Train on the target, from the source's model if there is one, and measure there."""
+    config = transferring(cfg, target)
+    named = source.table if config.head == "matched" else None  # its class names say which rows of the head stay
+    adapted = train(stage, config, "adapted", target, init=model, init_examples=named)
+    evaluate(stage, cfg.evaluate, "target", target, config, model=adapted)
 
 
 def evaluate(
@@ -141,28 +145,6 @@ def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Da
     return source, target, others
 
 
-def normalised(data: DataConfig, source: Data) -> DataConfig:
-    """The config of a target with the source's mean and std, if it asks for them."""
-    if data.normalise == "own":
-        return data
-    codec = source.header["codec"]
-    if codec.get("mean") is None:
-        raise ConfigError("target.normalise", "source", "own: the source's codec has no mean and std")
-    return replace(data, mean=list(codec["mean"]), std=list(codec["std"]))
-
-
-def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
-    """Which loaders read the source, and which the targets, each with a recipe that names it."""
-    # without a surrogate and a training the source is indexed all the same: its facts stand in the row
-    of_source = {cfg.pretrain.reads: "pretrain"}
-    if plan.needs_surrogate:
-        of_source.setdefault(cfg.surrogate.reads, "surrogate")
-    of_target = {cfg.transfer.reads: "transfer"} if cfg.transfer else {}
-    if "target_signals" in plan.looks:
-        of_target.setdefault(cfg.surrogate.reads, "surrogate")
-    return of_source, of_target
-
-
 def look_at_data(
     stage: Stages, cfg: Config, plan: Plan, known: dict[str, Data | None], again: str = ""
 ) -> dict[str, Result]:
@@ -184,16 +166,25 @@ def look_at_data(
     if "heldout" in plan.roles:
         heldout = EvaluateConfig(split="validation")
         seen["heldout"] = look(stage, "evaluate", heldout, f"heldout{again}", source, cfg.surrogate, model=surrogate)
+    seen |= passes(stage, cfg, plan, known, surrogate, again)
+    if "clusters" in plan.roles and cfg.method.clusters.path is None:
+        seen["clusters"] = clustered(stage, cfg, source, surrogate, seen["signals"], again)
+    return seen
+
+
+def passes(
+    stage: Stages, cfg: Config, plan: Plan, known: dict[str, Data | None], surrogate: Result, again: str
+) -> dict[str, Result]:
+    """What passes of the surrogate over the source and over the targets give, by role."""
+    seen: dict[str, Result] = {}
     for role in plan.looks:
-        places: dict[str, Data | None] = {role: source}
+        places = {role: known["examples"]}
         if role == "target_signals":
             places = {role: known["target"]} | {f"{role}.{name}": known[f"others.{name}"] for name in cfg.others}
         for name, data in places.items():
             if data is not None:
                 config = plan.config_of(role, cfg.signals)
                 seen[name] = look(stage, "signals", config, f"{name}{again}", data, cfg.surrogate, model=surrogate)
-    if "clusters" in plan.roles and cfg.method.clusters.path is None:
-        seen["clusters"] = clustered(stage, cfg, source, surrogate, seen["signals"], again)
     return seen
 
 
@@ -222,6 +213,16 @@ def clustered(stage: Stages, cfg: Config, source: Data, surrogate: Result, signa
     asked = replace(cfg.signals, arrays=["features"], functions={}, split=split)
     val = look(stage, "signals", asked, f"val_signals{again}", source, cfg.surrogate, model=surrogate)
     return stage("cluster", cfg.method.clusters, f"clusters{again}", signals=signals, val_signals=val)
+
+
+def taken_over(stage: Stages, plan: Plan, source: Data) -> dict[str, Result]:
+    """What files tell of the source, as far as the method asks for it: clusters and neighbours, by role."""
+    method, told = plan.method, {}
+    if "clusters" in plan.roles and method.clusters.path is not None:
+        told["clusters"] = assigned(stage, method.clusters, source)
+    if "neighbors" in plan.roles:
+        told["neighbors"] = listed(stage, method.neighbors, source)
+    return told
 
 
 def assigned(stage: Stages, config: ClusterConfig, source: Data) -> Result:
@@ -254,8 +255,8 @@ def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:
     """The dynamics that the config says another program has recorded."""
     assert config.dynamics is not None
     files = _content(config.dynamics, *look_at_files(config.dynamics).read)
-    taken_over = DynamicsConfig(config.dynamics, config.record.probabilities)
-    return stage("dynamics", taken_over, "dynamics", files=files, examples=examples)
+    foreign = DynamicsConfig(config.dynamics, config.record.probabilities)
+    return stage("dynamics", foreign, "dynamics", files=files, examples=examples)
 
 
 def _content(path: str, *files: Path) -> str:

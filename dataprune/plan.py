@@ -163,8 +163,17 @@ def compiled(
     arrays = ARRAYS | {name: _checked_signal(name, spec, f"{key}.signals.{name}") for name, spec in own.items()}
     binding = _Binding(method, arrays)
     score = None if method.score is None else binding.score(method.score, f"{key}.score")
+    chain, own_scores, notes = _chain(binding, method, prune_ratio, key, several=several)
+    return Plan(method, prune_ratio, score, own_scores, tuple(chain), own, epoch, tuple(notes))
+
+
+def _chain(
+    binding: "_Binding", method: MethodConfig, prune_ratio: float, key: str, *, several: bool
+) -> tuple[list[Call], dict[str, Call], list[str]]:
+    """The selectors from the outermost inwards, the scores of their own by role, and what to tell of the ratio."""
     own_scores: dict[str, Call] = {}
-    chain, notes = [], []
+    chain: list[Call] = []
+    notes: list[str] = []
     for where, written in _unwrapped(method, key):
         wraps, spec = "select" in written, {name: value for name, value in written.items() if name != "select"}
         notes += _resolve(spec, prune_ratio, where)
@@ -173,7 +182,7 @@ def compiled(
             role = f"cut.{len(own_scores) + 1}" if own_scores else "cut"
             own_scores[role] = binding.score(spec.pop("score"), f"{where}.score")
         chain.append(binding.selector(spec, where, role, wraps=wraps, several=several))
-    return Plan(method, prune_ratio, score, own_scores, tuple(chain), own, epoch, tuple(notes))
+    return chain, own_scores, notes
 
 
 def _unwrapped(method: MethodConfig, key: str) -> Iterator[tuple[str, dict[str, Any]]]:

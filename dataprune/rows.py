@@ -128,11 +128,7 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     """
     made = _data_sets(cfg, results)
     made |= {key: _recipe(results[role]) for role, key in TRAINED.items() if role in results}
-    if signals := {role: _recipe(result) for role, result in results.items() if _is_signals(role)}:
-        made["signals"] = signals
-    for role in ("clusters", "neighbors"):
-        if role in results:
-            made[role] = _recipe(results[role])
+    made |= _looks(results)
     if "dynamics" in results:
         made["surrogate"] = made.get("surrogate", {}) | {"dynamics": _recipe(results["dynamics"])}
     if "model" in results and results["model"].recipe["stage"] == "train":
@@ -148,6 +144,13 @@ def config_of(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     for part in (made["evaluate"], *made.get("signals", {}).values()):
         part.pop("batch_size", None)  # how many at a time, not what comes out
     return made
+
+
+def _looks(results: dict[str, Result]) -> dict[str, Any]:
+    """The recipes of the passes whose outputs the method reads, of its clusters and its neighbours."""
+    signals = {role: _recipe(result) for role, result in results.items() if _is_signals(role)}
+    made: dict[str, Any] = {"signals": signals} if signals else {}
+    return made | {role: _recipe(results[role]) for role in ("clusters", "neighbors") if role in results}
 
 
 def _files_of_evaluation(results: dict[str, Result]) -> dict[str, str]:

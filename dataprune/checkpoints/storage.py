@@ -52,12 +52,7 @@ def pruned(file: Foreign, into: Ledger, weights: str = "ticket") -> None:
 
     weights: "ticket" = those before the training where the file has them, "trained" = those after it.
     """
-    masks = {n: t for n, t in file.tensors.items() if n.endswith(PRUNED_MASK)}
-    beside = file.beside.get("mask")
-    more = unparalleled(beside, into.key) if isinstance(beside, dict) else {}
-    for name, mask in more.items():
-        if not isinstance(mask, torch.Tensor) or (name in masks and not torch.equal(masks[name].bool(), mask.bool())):
-            raise ConfigError(into.key, Shown(f"two masks {name}"), "the same mask beside the weights and in them")
+    masks = _pruned_masks(file, into.key)
     before = file.beside.get(TICKET)
     ticket = weights == "ticket" and isinstance(before, dict)
     if not ticket:
@@ -66,11 +61,22 @@ def pruned(file: Foreign, into: Ledger, weights: str = "ticket") -> None:
     for name, tensor in chosen.items():
         if not name.endswith(PRUNED_MASK):
             into.put(name.removesuffix(ORIGINAL), tensor, f"{TICKET}: {name}" if ticket else name)
-    for name, mask in (more | masks).items():
+    for name, mask in masks.items():
         into.mask(name.removesuffix(PRUNED_MASK), mask, name)
-    for name in file.tensors if ticket else ():
-        if name not in masks:
-            into.dropped[name] = "weights after the training"
+    if ticket:
+        after = [name for name in file.tensors if not name.endswith(PRUNED_MASK)]
+        into.dropped |= dict.fromkeys(after, "weights after the training")
+
+
+def _pruned_masks(file: Foreign, key: str) -> dict[str, torch.Tensor]:
+    """The masks among the weights of a pruned network, and those beside them; ConfigError where they differ."""
+    masks = {name: tensor for name, tensor in file.tensors.items() if name.endswith(PRUNED_MASK)}
+    beside = file.beside.get("mask")
+    more = unparalleled(beside, key) if isinstance(beside, dict) else {}
+    for name, mask in more.items():
+        if not isinstance(mask, torch.Tensor) or (name in masks and not torch.equal(masks[name].bool(), mask.bool())):
+            raise ConfigError(key, Shown(f"two masks {name}"), "the same mask beside the weights and in them")
+    return more | masks
 
 
 def flat(file: Foreign, into: Ledger) -> None:

@@ -4,7 +4,7 @@ import importlib.util
 from typing import Any
 
 from dataprune.augmentation import DECODING, RAND, rand_words
-from dataprune.config import TrainConfig
+from dataprune.config import AugmentConfig, TrainConfig
 from dataprune.errors import ConfigError
 
 LOADERS = ("workers", "dali")  # that decode at every epoch
@@ -13,12 +13,7 @@ LOADERS = ("workers", "dali")  # that decode at every epoch
 def check_augmentation(recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for random changes that no loader can make, or that contradict the rest of the recipe."""
     augment, key = recipe.augment, f"{role}.augment"
-    if (jitter := augment.color_jitter) is not None and not _is_jitter(jitter):
-        what = "[brightness, contrast, saturation, hue]: numbers, 0 or more, hue at most 0.5"
-        raise ConfigError(f"{key}.color_jitter", jitter, what)
-    policy = augment.auto_augment
-    if policy not in (None, "imagenet") and not RAND.fullmatch(str(policy)):
-        raise ConfigError(f"{key}.auto_augment", policy, "imagenet, or a RandAugment in timm's words: rand-m9-mstd0.5")
+    check_colors(augment, key)
     if recipe.decoder != "auto" and recipe.loader != "workers":
         raise ConfigError(f"{role}.decoder", recipe.decoder, f"auto, or {role}.loader=workers: only it has a choice")
     if recipe.loader == "dali":
@@ -27,6 +22,16 @@ def check_augmentation(recipe: TrainConfig, role: str) -> None:
         check_mixed(recipe, role)
     if augment.repeats > 1 and recipe.sampler:
         raise ConfigError(f"{key}.repeats", augment.repeats, f"1: {role}.sampler chooses each epoch's examples")
+
+
+def check_colors(augment: AugmentConfig, key: str) -> None:
+    """Raise a ConfigError for a jitter or a policy that is written as no loader reads it."""
+    if (jitter := augment.color_jitter) is not None and not _is_jitter(jitter):
+        what = "[brightness, contrast, saturation, hue]: numbers, 0 or more, hue at most 0.5"
+        raise ConfigError(f"{key}.color_jitter", jitter, what)
+    policy = augment.auto_augment
+    if policy not in (None, "imagenet") and not RAND.fullmatch(str(policy)):
+        raise ConfigError(f"{key}.auto_augment", policy, "imagenet, or a RandAugment in timm's words: rand-m9-mstd0.5")
 
 
 def _is_jitter(jitter: list[float]) -> bool:

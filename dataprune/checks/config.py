@@ -161,6 +161,11 @@ def check_train(train: TrainConfig, key: str) -> None:
         if not Path(train.checkpoint).is_file():
             raise ConfigError(f"{key}.checkpoint", train.checkpoint, "the path of a file with a state_dict")
         return
+    check_fit(train, key)
+
+
+def check_fit(train: TrainConfig, key: str) -> None:
+    """Raise a ConfigError where what is trained, not read from a checkpoint, cannot be: length, optimiser, records."""
     if (train.epochs is None) == (train.iterations is None):
         raise ConfigError(f"{key}.epochs", train.epochs, f"either epochs or {key}.iterations, and not both")
     if "_target_" not in train.optimizer:
@@ -215,8 +220,13 @@ def check_data_set(data: DataConfig, key: str) -> None:
         raise ConfigError(f"{key}.validation", data.validation, "a share of train, above 0 and below 1")
     check_expected(data, key)
     if data.path is not None:
-        path = Path(data.path)
-        if not path.exists():
-            raise ConfigError(f"{key}.path", data.path, f"an existing folder or file (looked in {Path.cwd()})")
-        if path.is_dir() and not any(path.iterdir()):
-            raise ConfigError(f"{key}.path", data.path, "a folder with data in it; this one is empty")
+        check_place(data.path, f"{key}.path")
+
+
+def check_place(path: str, key: str) -> None:
+    """Raise a ConfigError when the path of a data set is missing or an empty folder."""
+    place = Path(path)
+    if not place.exists():
+        raise ConfigError(key, path, f"an existing folder or file (looked in {Path.cwd()})")
+    if place.is_dir() and not any(place.iterdir()):
+        raise ConfigError(key, path, "a folder with data in it; this one is empty")

@@ -14,7 +14,7 @@ from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
 from dataprune.experiments import asks_for_ratio
 from dataprune.formats.class_lists import rows_of
-from dataprune.plan import plan_of
+from dataprune.plan import Plan, plan_of
 from dataprune.selectors.budget import budget
 
 
@@ -32,10 +32,7 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
     check_recipes(cfg, source, targets)
     check_inputs(source, targets)
     plan = plan_of(cfg)
-    drops = [call.key for call in plan.chain if "class_errors" in call.arrays.values()]
-    if drops and "validation" not in source.facts:
-        key = drops[0] if drops[0].endswith("quota") else f"{drops[0]}.quota"
-        raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
+    check_drops(plan, source)
     check_splits(cfg, source, targets)
     check_evaluated(cfg, source, targets)
     if "clusters" in plan.roles and cfg.method.clusters.path is None:
@@ -43,6 +40,14 @@ def check_data(cfg: Config, source: Data, targets: dict[str, Data | None]) -> No
     counts = cfg.method.trains_on == "dynamic" or plan.has_budget
     if cfg.method.level == "example" and counts:
         check_budget_of_classes(cfg.prune_ratio, source.facts["train"], source.facts["classes"])
+
+
+def check_drops(plan: Plan, source: Data) -> None:
+    """Raise a ConfigError for quotas by the errors in each class of a source without a split to see them on."""
+    drops = [call.key for call in plan.chain if "class_errors" in call.arrays.values()]
+    if drops and "validation" not in source.facts:
+        key = drops[0] if drops[0].endswith("quota") else f"{drops[0]}.quota"
+        raise ConfigError(key, "drop", "proportional or equal: the source has no validation split to look at")
 
 
 def check_clustered(cfg: Config, n: int) -> None:

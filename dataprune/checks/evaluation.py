@@ -23,18 +23,28 @@ def check_evaluated(cfg: Config, source: Data, targets: Mapping[str, Data | None
     for data in [source] if about_source else targets.values():
         if data is None:
             continue
-        fresh, split = not about_source and has_fresh_head(cfg), Examples(data.table.path, config.split)
         try:
             if config.classes_file is not None:
-                outputs = data.facts["classes"] if fresh else outputs_of(cfg, source, data)
-                columns = read_mapping(config.classes_file, outputs)
-                positions(np.unique(split.labels), columns, split.classes, config.split)
+                _check_columns(cfg, config.classes_file, source, data)
             if config.real is not None:
-                sets = read_real(config.real)
-                for name in split.names:
-                    number_of(name, len(sets))
+                _check_real(config.real, Examples(data.table.path, config.split))
         except ConfigError as error:
             raise error.under("evaluate") from None
+
+
+def _check_columns(cfg: Config, path: str, source: Data, data: Data) -> None:
+    """Raise a ConfigError for columns that the model has not that is measured here, or for a class that is none."""
+    fresh = cfg.evaluate.about != "source" and has_fresh_head(cfg)
+    columns = read_mapping(path, data.facts["classes"] if fresh else outputs_of(cfg, source, data))
+    split = Examples(data.table.path, cfg.evaluate.split)
+    positions(np.unique(split.labels), columns, split.classes, split.split)
+
+
+def _check_real(path: str, split: Examples) -> None:
+    """Raise a ConfigError for a name of the split that tells no place in the ReaL labels."""
+    sets = read_real(path)
+    for name in split.names:
+        number_of(name, len(sets))
 
 
 def has_fresh_head(cfg: Config) -> bool:

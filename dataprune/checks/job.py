@@ -129,6 +129,11 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
         if method.val_path is not None:
             raise ConfigError(f"{key}.val_path", method.val_path, "null: it belongs to a subset of the source")
         return
+    check_selection(cfg, method, key)
+
+
+def check_selection(cfg: Config, method: MethodConfig, key: str) -> None:
+    """Raise a ConfigError for a method that selects without a selector, or from arrays and files that are not there."""
     if method.select is None:
         raise ConfigError(f"{key}.select", None, "a selector, e.g. _target_: dataprune.selectors.ranked.top")
     plan = plan_of(cfg, method, key)
@@ -199,15 +204,22 @@ def check_arrays(cfg: Config, call: Call) -> int | None:
         of, where = entry(array).role, f"{call.key}.{parameter}"
         if of in ("target", "target_signals") and cfg.target is None:
             raise ConfigError(where, array, "a target to take it from: target=..., train@transfer=...")
-        if of == "dynamics" and surrogate.dynamics is not None:
-            epochs = check_foreign(surrogate.dynamics, array, where)
-        elif of == "dynamics" and surrogate.record.forward == "none":
-            raise ConfigError("surrogate.record.forward", "none", f"train or eval: {where} is recorded dynamics")
-        elif of == "dynamics" and surrogate.checkpoint is not None:
-            raise ConfigError(where, array, "a surrogate that is trained here: surrogate.checkpoint has no dynamics")
+        if of == "dynamics":
+            epochs = check_recorded(surrogate, array, where)
         if array == "probabilities_by_epoch" and not surrogate.record.probabilities:
             raise ConfigError("surrogate.record.probabilities", False, f"true: {where} asks for them")
     return epochs
+
+
+def check_recorded(surrogate: TrainConfig, array: str, where: str) -> int | None:
+    """How many epochs the surrogate's dynamics have, if that is known, or a ConfigError if nobody records the array."""
+    if surrogate.dynamics is not None:
+        return check_foreign(surrogate.dynamics, array, where)
+    if surrogate.record.forward == "none":
+        raise ConfigError("surrogate.record.forward", "none", f"train or eval: {where} is recorded dynamics")
+    if surrogate.checkpoint is not None:
+        raise ConfigError(where, array, "a surrogate that is trained here: surrogate.checkpoint has no dynamics")
+    return surrogate.epochs
 
 
 def check_foreign(path: str, array: str, where: str) -> int | None:
@@ -227,17 +239,22 @@ def check_path(plan: Plan, key: str) -> None:
     method = plan.method
     reads = [call for call in [plan.score, *plan.own_scores.values()] if call and "path" in call.filled]
     for call in reads:
-        if "path" in call.function:
-            raise ConfigError(f"{call.key}.path", call.function["path"], f"it as {key}.path: its content counts then")
-        if method.path is None or not Path(method.path).is_file():
-            expected = f"the file that {call.function['_target_']} reads (looked in {Path.cwd()})"
-            raise ConfigError(f"{key}.path", method.path, expected)
-        told_of(method.path, f"{key}.path")
+        check_read(call, method.path, key)
     if method.val_path is not None and not Path(method.val_path).is_file():
         expected = f"a subset file of the split that history follows (looked in {Path.cwd()})"
         raise ConfigError(f"{key}.val_path", method.val_path, expected)
     if method.path is not None and not reads:
         raise ConfigError(f"{key}.path", method.path, f"null: no score function of {method.name} reads a file")
+
+
+def check_read(call: Call, path: str | None, key: str) -> None:
+    """Raise a ConfigError unless a function that reads a file is given one, as the method's path."""
+    if "path" in call.function:
+        raise ConfigError(f"{call.key}.path", call.function["path"], f"it as {key}.path: its content counts then")
+    if path is None or not Path(path).is_file():
+        expected = f"the file that {call.function['_target_']} reads (looked in {Path.cwd()})"
+        raise ConfigError(f"{key}.path", path, expected)
+    told_of(path, f"{key}.path")
 
 
 def check_neighbors(plan: Plan, key: str) -> None:

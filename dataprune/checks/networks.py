@@ -31,18 +31,9 @@ def check_networks(cfg: Config, plan: Plan, source: Data, target: Data | None) -
     Imports torch: for jobs that train something.
     """
     for role, group in _used(cfg, plan):
-        recipe: TrainConfig = getattr(cfg, role)
         data = source if group == "source" else target
-        if data is None or not _is_known(recipe.model, data):
-            continue
-        header, input = data.header, data.header["input"]
-        trained = cfg.transfer if (role, group) == ("pretrain", "target") and cfg.transfer else recipe
-        for asked_for in _inputs(input, trained.resolution):
-            _check_shape(json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(asked_for), role, group)
-        if trained.checkpointing and trained.checkpoint is None:
-            _check_checkpointing(recipe.model or {}, input, role if trained is recipe else "transfer")
-        if recipe.checkpoint is not None and group == "source":
-            _check_checkpoint(recipe, input, data.facts["classes"], role)
+        if data is not None and _is_known(getattr(cfg, role).model, data):
+            _check_network(cfg, role, group, data)
 
 
 def check_head(plan: Plan, surrogate: Result) -> None:
@@ -66,6 +57,19 @@ def _used(cfg: Config, plan: Plan) -> Iterator[tuple[str, str]]:
     if cfg.method.trains_on != "nothing":
         yield "pretrain", "source"
     yield "pretrain", "target"  # whose network is what is transferred
+
+
+def _check_network(cfg: Config, role: str, group: str, data: Data) -> None:
+    """Build the network of a recipe for the data set that it sees, and try what will be done with it."""
+    recipe: TrainConfig = getattr(cfg, role)
+    header, input = data.header, data.header["input"]
+    trained = cfg.transfer if (role, group) == ("pretrain", "target") and cfg.transfer else recipe
+    for asked_for in _inputs(input, trained.resolution):
+        _check_shape(json.dumps(recipe.model), json.dumps(header["codec"]), json.dumps(asked_for), role, group)
+    if trained.checkpointing and trained.checkpoint is None:
+        _check_checkpointing(recipe.model or {}, input, role if trained is recipe else "transfer")
+    if recipe.checkpoint is not None and group == "source":
+        _check_checkpoint(recipe, input, data.facts["classes"], role)
 
 
 def _is_known(model: dict[str, Any] | None, data: Data) -> bool:

@@ -53,14 +53,7 @@ def check_sizes(recipe: TrainConfig, role: str) -> None:
 
 def check_unused(recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for a value that this training would ignore: nobody must believe that it did something."""
-    if role == "transfer" and recipe.model is not None:
-        raise ConfigError("transfer.model", recipe.model, "null: the network is that of pretrain.model")
-    if role != "transfer" and recipe.head != "fresh":
-        expected = "fresh: only a model that comes in has a head to keep (transfer)"
-        raise ConfigError(f"{role}.head", recipe.head, expected)
-    if recipe.head_columns is not None and recipe.head != "reuse":
-        expected = f"null, or {role}.head=reuse: no other head has columns to keep"
-        raise ConfigError(f"{role}.head_columns", recipe.head_columns, expected)
+    check_start(recipe, role)
     if role != "transfer" and not recipe.frozen_bn and recipe.trainable != "head":
         raise ConfigError(f"{role}.frozen_bn", False, f"true, or {role}.trainable=head: nothing else is frozen")
     if role != "pretrain" and recipe.subset is not None:
@@ -71,6 +64,18 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(f"{role}.batch_size", 0, "1 or more: only a transfer's follows from its target")
     if recipe.trainable == "head":
         check_head(recipe, role)
+
+
+def check_start(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for a network where one comes in, and for a head to keep where none does."""
+    if role == "transfer" and recipe.model is not None:
+        raise ConfigError("transfer.model", recipe.model, "null: the network is that of pretrain.model")
+    if role != "transfer" and recipe.head != "fresh":
+        expected = "fresh: only a model that comes in has a head to keep (transfer)"
+        raise ConfigError(f"{role}.head", recipe.head, expected)
+    if recipe.head_columns is not None and recipe.head != "reuse":
+        expected = f"null, or {role}.head=reuse: no other head has columns to keep"
+        raise ConfigError(f"{role}.head_columns", recipe.head_columns, expected)
 
 
 def check_head(recipe: TrainConfig, role: str) -> None:

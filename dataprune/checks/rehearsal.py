@@ -41,23 +41,21 @@ def rehearse(call: Call, *, level: str, epochs: int | None, prune_ratio: float) 
 def _call(plain: str, key: str, level: str, epochs: int, prune_ratio: float) -> None:
     function, arrays, wanted = json.loads(plain)
     constants = {name: value for name, value in function.items() if name != "_target_"}
-    largest = max([0, *_whole_numbers({k: v for k, v in constants.items() if k not in NO_SIZE})])
-    classes = max(CLASSES, largest + 1) if level == "class" else CLASSES
-    n = max(LEAST, 2 * classes if level == "class" else 20 * largest)
+    n, classes = _sizes(constants, level)
     if n > MOST:
         return
     made_up = made_up_arrays(n, classes, epochs)
-    units = classes if level == "class" else n
-    rng = np.random.default_rng(0)
-    filled: dict[str, Any] = {"scores": rng.random(units), "budget": budget(prune_ratio, units), "rng": rng, "n": units}
-    filled["frequency"] = filled["scores"]
-    first = Selector(lambda budget: np.arange(budget), {}, {}, units, frozenset({"budget"}))
-    filled["select"] = Bound(first, np.arange(units))  # as a wrapper gets it
+    filled = _filled(classes if level == "class" else n, prune_ratio)
     given = {name: filled[name] for name in wanted} | {name: made_up[array] for name, array in arrays.items()}
+    _ask(function["_target_"], given, constants, key)
+
+
+def _ask(target: str, given: dict[str, Any], constants: dict[str, Any], key: str) -> None:
+    """Call a function; raise a ConfigError below `key` if it refuses one of its constants."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of ties and the like among made-up numbers
-            get_method(function["_target_"])(**given, **constants)
+            get_method(target)(**given, **constants)
     except ConfigError as error:
         if error.key.partition(".")[0] in constants:
             raise error.under(key) from None
@@ -66,6 +64,24 @@ def _call(plain: str, key: str, level: str, epochs: int, prune_ratio: float) -> 
         if texts:
             name = texts[0]
             raise ConfigError(f"{key}.{name}", constants[name], f"a value that the function takes ({error})") from None
+
+
+def _sizes(constants: dict[str, Any], level: str) -> tuple[int, int]:
+    """How many examples, of how many classes, are enough for these constants."""
+    largest = max([0, *_whole_numbers({k: v for k, v in constants.items() if k not in NO_SIZE})])
+    if level == "class":
+        classes = max(CLASSES, largest + 1)
+        return max(LEAST, 2 * classes), classes
+    return max(LEAST, 20 * largest), CLASSES
+
+
+def _filled(units: int, prune_ratio: float) -> dict[str, Any]:
+    """What a caller fills, made up for so many examples or classes, by the parameter's name."""
+    rng = np.random.default_rng(0)
+    filled: dict[str, Any] = {"scores": rng.random(units), "budget": budget(prune_ratio, units), "rng": rng, "n": units}
+    filled["frequency"] = filled["scores"]
+    first = Selector(lambda budget: np.arange(budget), {}, {}, units, frozenset({"budget"}))
+    return filled | {"select": Bound(first, np.arange(units))}  # as a wrapper gets it
 
 
 def made_up_arrays(n: int, classes: int, epochs: int, width: int = WIDTH) -> dict[str, Any]:

@@ -124,22 +124,27 @@ def run_classes(args: argparse.Namespace) -> None:
     """Write the files of every scoring of classes that the rows rest on."""
     store, folder = Path(args.store), Path(args.output)
     wanted = None if args.classes is None else _numbers(args.classes)
-    found: dict[str, Scored] = {}
-    for row in rows_where(store, args.where):
-        keys = row["keys"]
-        if {"scores", "subset"} <= keys.keys() and (row["level"] == "class" or "clusters" in keys):
-            found.setdefault(keys.get("combined", keys["scores"]), Scored.of_row(store, row))
-    if not found:
-        raise ConfigError("--where", args.where, "rows of a method that scores classes: method=label_mapping, say")
-    prefixes = [scored.prefix for scored in found.values()]
-    if twice := sorted({prefix for prefix in prefixes if prefixes.count(prefix) > 1}):
-        what = "--where key=value that tells them apart (surrogate, source, seed)"
-        raise ConfigError("--where", Shown(f"several scorings for {', '.join(twice)}"), what)
-    for scored in found.values():
+    for scored in _scorings(store, args.where):
         manifest = _write(scored, folder, wanted, args.tables)
         lists = sum(split in fact for fact in manifest["lists"] for split in manifest["splits"])
         zero = "" if scored.counts is None else f", {manifest['zero_classes']} of {len(scored.scores)} classes count 0"
         print(f"{folder / scored.prefix}: {lists} index lists{zero}")
+
+
+def _scorings(store: Path, where: list[str]) -> list[Scored]:
+    """The scorings of classes that rows rest on, each once; raises a ConfigError unless their files differ in name."""
+    found: dict[str, Scored] = {}
+    for row in rows_where(store, where):
+        keys = row["keys"]
+        if {"scores", "subset"} <= keys.keys() and (row["level"] == "class" or "clusters" in keys):
+            found.setdefault(keys.get("combined", keys["scores"]), Scored.of_row(store, row))
+    if not found:
+        raise ConfigError("--where", where, "rows of a method that scores classes: method=label_mapping, say")
+    prefixes = [scored.prefix for scored in found.values()]
+    if twice := sorted({prefix for prefix in prefixes if prefixes.count(prefix) > 1}):
+        what = "--where key=value that tells them apart (surrogate, source, seed)"
+        raise ConfigError("--where", Shown(f"several scorings for {', '.join(twice)}"), what)
+    return list(found.values())
 
 
 def _numbers(text: str) -> list[int]:

@@ -15,15 +15,7 @@ Arrays = dict[str, np.ndarray]
 
 def read_arrays(args: argparse.Namespace) -> Arrays:
     """The files by what they are: scores, features, labels, cut, and those that --array names."""
-    arrays: Arrays = {}
-    for path in args.files:
-        array = read_array(path)
-        if array.ndim not in (1, 2):
-            raise ConfigError(path, Shown(f"array of shape {array.shape}"), "scores (n,) or features (n, d)")
-        name = ("scores", "features")[array.ndim - 1]
-        if name in arrays:
-            raise ConfigError(path, Shown(f"a second file of {name}"), "one with scores (n,), one with features (n, d)")
-        arrays[name] = array
+    arrays = _by_shape(args.files)
     if "scores" in arrays:
         finite("scores", arrays["scores"])
     for name, path in (("labels", args.labels), ("cut", args.cut_scores)):
@@ -34,12 +26,29 @@ def read_arrays(args: argparse.Namespace) -> Arrays:
         if not equals or name in arrays:
             raise ConfigError("--array", text, "parameter=file.npy, every parameter once: --array p_mean=p_mean.npy")
         arrays[name] = read_array(path)
-    if arrays.keys() >= {"neighbors", "distances"}:
-        n = len(next((arrays[name] for name in ("scores", "labels") if name in arrays), arrays["neighbors"]))
-        words = {name: arrays[name] for name in ("neighbors", "distances", "ids") if name in arrays}
-        arrays["distances"], arrays["neighbors"] = by_example(n=n, **words)
-        arrays["ids"] = np.arange(n)
+    return arrays | _neighbors(arrays) if arrays.keys() >= {"neighbors", "distances"} else arrays
+
+
+def _by_shape(paths: list[str]) -> Arrays:
+    """The files that are given without a name: scores if they have one axis, features if they have two."""
+    arrays: Arrays = {}
+    for path in paths:
+        array = read_array(path)
+        if array.ndim not in (1, 2):
+            raise ConfigError(path, Shown(f"array of shape {array.shape}"), "scores (n,) or features (n, d)")
+        name = ("scores", "features")[array.ndim - 1]
+        if name in arrays:
+            raise ConfigError(path, Shown(f"a second file of {name}"), "one with scores (n,), one with features (n, d)")
+        arrays[name] = array
     return arrays
+
+
+def _neighbors(arrays: Arrays) -> Arrays:
+    """The lists of neighbours among the arrays, one list an example in the examples' order."""
+    n = len(next((arrays[name] for name in ("scores", "labels") if name in arrays), arrays["neighbors"]))
+    words = {name: arrays[name] for name in ("neighbors", "distances", "ids") if name in arrays}
+    distances, neighbors = by_example(n=n, **words)
+    return {"distances": distances, "neighbors": neighbors, "ids": np.arange(n)}
 
 
 def read_array(path: str) -> np.ndarray:

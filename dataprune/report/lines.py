@@ -88,8 +88,7 @@ def settings(part: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _flat(row: Row) -> dict[str, Any]:
-    side = "target" if row["target"] else "source"
-    metrics, cost, best = row["metrics"], row["cost"], row.get("best", {}).get(side, {})
+    cost = row["cost"]
     line = {name: row[name] for name in ("method", "level", "trains_on", "kept", "of", "identity", "config", "keys")}
     line |= {name: row[name] or "-" for name in SECTION}
     line |= {name: cost[name] for name in COSTS} | {"flops": np.nan if cost["flops"] is None else cost["flops"]}
@@ -100,11 +99,9 @@ def _flat(row: Row) -> dict[str, Any]:
         | {
             "prune_ratio": round(row["prune_ratio"], ROUNDED),
             "seeds": seeds_of(row),
-            "accuracy": metrics[f"{side}_{PER_CLASS if per_class(row) else 'top1'}"],
-            "best": best.get("top1", np.nan),
-            "best_split": best.get("split", ""),
-            "worst_class": metrics.get(f"{side}_worst_class_top1", np.nan),
-            "source_top1": metrics.get("source_top1", np.nan),
+        }
+        | _measures(row)
+        | {
             "classes_only": pruned_classes and not row["target"],
             "unknown": tuple(sorted(cost["unknown"])),
             "claimed": row["claimed"],
@@ -112,6 +109,19 @@ def _flat(row: Row) -> dict[str, Any]:
             "arena": fingerprint(_setting(row["config"]))[:16],
         }
     )
+
+
+def _measures(row: Row) -> dict[str, Any]:
+    """What the row has measured: on the target if there is one, else on the source."""
+    side = "target" if row["target"] else "source"
+    metrics, best = row["metrics"], row.get("best", {}).get(side, {})
+    return {
+        "accuracy": metrics[f"{side}_{PER_CLASS if per_class(row) else 'top1'}"],
+        "best": best.get("top1", np.nan),
+        "best_split": best.get("split", ""),
+        "worst_class": metrics.get(f"{side}_worst_class_top1", np.nan),
+        "source_top1": metrics.get("source_top1", np.nan),
+    }
 
 
 def _setting(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What each method kept and what went: class rankings, pictures, balance of classes, overlap between methods."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -164,12 +166,17 @@ def show_examples(page: Page, examples: Examples, ids: np.ndarray, scores: np.nd
     classes = [examples.classes[examples.labels[i]] for i in ids]
     numbers = [""] * len(ids) if scores is None else [f"{scores[i]:.3g}" for i in ids]
     if isinstance(seen[0], str):
-        lines = [_shortened(str(text)) for text in seen]
-        rows = [("", cells) for cells in zip(lines, classes, numbers, strict=True)]
-        page.table(["text", "class", "" if scores is None else "score"], rows)
+        _show_texts(page, seen, classes, numbers, "" if scores is None else "score")
         return
     captions = [f"{class_name[:10]} {number}".strip() for class_name, number in zip(classes, numbers, strict=True)]
     page.figure(figures.montage(np.stack(seen), examples.header["maximum"], captions), name, bitmap=True)
+
+
+def _show_texts(page: Page, texts: Sequence[Any], classes: list[str], numbers: list[str], measure: str) -> None:
+    """A line for each text; measure: what the numbers are, nothing if there are none."""
+    lines = [_shortened(str(text)) for text in texts]
+    rows = [("", cells) for cells in zip(lines, classes, numbers, strict=True)]
+    page.table(["text", "class", measure], rows)
 
 
 def _extremes(ids: np.ndarray, scores: np.ndarray | None, verb: str) -> tuple[np.ndarray, str]:

@@ -48,14 +48,18 @@ def run(config: DecodeConfig, inputs: dict[str, Path], work: Path, run: RunConfi
     _check_one_shape(forms, key, config.codec.get("size"))
     columns = _train_columns(codec, Examples(inputs["examples"], "train", work), kept, key)
     spec = config.codec | codec.measure(columns)
-    form = forms["train"]
-    try:
-        described = codec_of(spec).describe({"shapes": {name: column["shape"] for name, column in form.items()}})
-    except ConfigError as error:
-        raise error.under(key) from None
-    header = {"kept": kept, "codec": spec, "code": codes_of(spec), "input": described, "columns": form}
+    described = _input_of(codec_of(spec), forms["train"], key)
+    header = {"kept": kept, "codec": spec, "code": codes_of(spec), "input": described, "columns": forms["train"]}
     (work / "header.json").write_text(json.dumps(header, indent=1))
     return {"input": described}
+
+
+def _input_of(codec: Codec, form: dict[str, Any], key: str) -> dict[str, Any]:
+    """What a network must know of its inputs: examples of this form."""
+    try:
+        return codec.describe({"shapes": {name: column["shape"] for name, column in form.items()}})
+    except ConfigError as error:
+        raise error.under(key) from None
 
 
 def _check_encoded(folder: Path, splits: dict[str, Any], key: str) -> None:

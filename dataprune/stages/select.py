@@ -49,26 +49,35 @@ def run(config: SelectConfig, inputs: dict[str, Path], work: Path, machine: RunC
     scores = {role: np.load(inputs[role] / "scores.npy") for role in {s.scores for s in config.steps} if role in inputs}
     picks = select(config, n, arrays, scores)
     subset = subset_of(config, picks, examples.labels, examples.fingerprint)
+    _save(subset, work, ordered=config.ordered)
+    if config.heldout is not None:
+        split = Examples(inputs["examples"], heldout_of(examples.splits))
+        np.save(work / f"{split.split}.npy", _followed(config.heldout, split))
+    (work / "export").mkdir(exist_ok=True)
+    subset.save(work / "export" / "subset.npz")
+    kept = len(subset.ids)
+    facts = {"kept": kept, "of": len(examples), "prune_ratio_of_examples": as_typed(1 - kept / len(examples))}
+    return facts if subset.classes is None else facts | {"classes_kept": len(subset.classes), "classes": n}
+
+
+def _save(subset: Subset, work: Path, *, ordered: bool) -> None:
+    """Write the arrays that make the subset, those that it has."""
     np.save(work / "ids.npy", subset.ids)
-    if config.ordered:
+    if ordered:
         assert subset.order is not None
         np.save(work / "order.npy", subset.order)
     if subset.classes is not None:
         np.save(work / "classes.npy", np.sort(subset.classes))
     if subset.weights is not None:
         np.save(work / "weights.npy", subset.weights)
-    if config.heldout is not None:
-        split = Examples(inputs["examples"], heldout_of(examples.splits))
-        try:
-            followed = read_subset(config.heldout, split.names, split.labels, split.fingerprint)
-        except ConfigError as error:
-            raise ConfigError("method.val_path", error.value, error.expected) from None
-        np.save(work / f"{split.split}.npy", followed.ids)
-    (work / "export").mkdir(exist_ok=True)
-    subset.save(work / "export" / "subset.npz")
-    kept = len(subset.ids)
-    facts = {"kept": kept, "of": len(examples), "prune_ratio_of_examples": as_typed(1 - kept / len(examples))}
-    return facts if subset.classes is None else facts | {"classes_kept": len(subset.classes), "classes": n}
+
+
+def _followed(path: str, split: Examples) -> np.ndarray:
+    """The ids that a subset file keeps of the split that history follows."""
+    try:
+        return read_subset(path, split.names, split.labels, split.fingerprint).ids
+    except ConfigError as error:
+        raise ConfigError("method.val_path", error.value, error.expected) from None
 
 
 def subset_of(config: SelectConfig, picks: Picks, labels: np.ndarray, fingerprint: str) -> Subset:

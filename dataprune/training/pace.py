@@ -165,13 +165,14 @@ def without_checkpointing(network: Network) -> Iterator[None]:
 
 def summary(parts: list[dict[str, float]], peak: float | None) -> dict[str, float]:
     """Return a line's figures from what each process has measured."""
-    seconds = max(part["seconds"] for part in parts)
-    line = {"images_s": round(sum(part["images"] for part in parts) / seconds, 1)}
-    line["input_wait"] = round(sum(p["waited"] for p in parts) / sum(p["seconds"] for p in parts), 4)
-    if all("memory" in part for part in parts):
-        line["memory_gb"] = round(max(part["memory"] for part in parts), 3)
-    if peak is not None and all("flops" in part for part in parts):
-        line["mfu"] = round(sum(part["flops"] for part in parts) / seconds / peak / len(parts), 4)
+    each = {name: [part[name] for part in parts] for name in parts[0] if all(name in part for part in parts)}
+    seconds = max(each["seconds"])
+    line = {"images_s": round(sum(each["images"]) / seconds, 1)}
+    line["input_wait"] = round(sum(each["waited"]) / sum(each["seconds"]), 4)
+    if "memory" in each:
+        line["memory_gb"] = round(max(each["memory"]), 3)
+    if peak is not None and "flops" in each:
+        line["mfu"] = round(sum(each["flops"]) / seconds / peak / len(parts), 4)
     return line
 
 
