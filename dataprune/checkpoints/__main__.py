@@ -66,7 +66,7 @@ def exported(args: argparse.Namespace, network: Network) -> list[str]:
     out = args.out or args.file.with_name(f"{args.file.name}.onnx")
     if out.resolve() == args.file.resolve():
         raise ConfigError("out", str(out), "another file than the one that is read")
-    for name, value in (("batch", args.batch), ("size", args.size or 1)):
+    for name, value in (("batch", args.batch), ("size", 1 if args.size is None else args.size)):
         whole_number(name, value, 1)
     said = onnx.export(network, out, args.batch, args.size)
     return [json.dumps(said, indent=1)] if args.json else onnx.lines(said)

@@ -51,21 +51,24 @@ def of_checkpoint(found: Converted, name: str | None, constants: dict[str, Any])
 def export(network: Network, out: Path, batch: int, size: int | None = None) -> dict[str, Any]:
     """Write a network's backbone as ONNX for `batch` images of `size` pixels a side; return what to tell of it.
 
-    size: None = of the images that it was built for, or 224.
-    `zeros`, `weights`: of the backbone's convolutions and linear layers. `compared`: what the engine that is installed
+    size: None = as the images that it was built for, or 224. `zeros`, `weights`: of the backbone's convolutions and linear layers. `compared`: what the engine that is installed
     makes of 64 random images (see `Features.facts`), None where there is none. The file is removed again where the
     lowest cosine with torch's features is below 0.9999: a ConfigError.
     """
     backbone = network.backbone.eval()
-    channels = int((network.input or {}).get("channels", 3))
-    write_onnx(backbone, out, (batch, channels, size, size))
+    built_for: dict[str, Any] = {"channels": 3, "height": 224, "width": 224} | dict(network.input or {})
+    image = built_for["channels"], size or built_for["height"], size or built_for["width"]
+    write_onnx(backbone, out, (batch, *image))
     weights = [p for p in backbone.parameters() if p.ndim > 1]
-    said: dict[str, Any] = {
-        "zeros": sum(int((p == 0).sum()) for p in weights),
-        "weights": sum(map(torch.numel, weights)),
-    }
+    zeros, total = sum(int((p == 0).sum()) for p in weights), sum(map(torch.numel, weights))
     engine = next((name for name in COMPARING if importlib.util.find_spec(name) is not None), None)
-    said = {"out": str(out), "images": [batch, *image], "zeros": zeros, "weights": total, "compared": None}
+    said: dict[str, Any] = {
+        "out": str(out),
+        "images": [batch, *image],
+        "zeros": zeros,
+        "weights": total,
+        "compared": None,
+    }
     if (spec := spec_of(engine or "torch")) is None:
         return said
     try:
