@@ -51,9 +51,10 @@ def of_checkpoint(found: Converted, name: str | None, constants: dict[str, Any])
 def export(network: Network, out: Path, batch: int, size: int | None = None) -> dict[str, Any]:
     """Write a network's backbone as ONNX for `batch` images of `size` pixels a side; return what to tell of it.
 
-    size: None = as the images that it was built for, or 224. `zeros`, `weights`: of the backbone's convolutions and linear layers. `compared`: what the engine that is installed
-    makes of 64 random images (see `Features.facts`), None where there is none. The file is removed again where the
-    lowest cosine with torch's features is below 0.9999: a ConfigError.
+    size: None = as the images that it was built for, or 224. `zeros`, `weights`: of the backbone's convolutions and
+    linear layers. `compared`: what the engine that is installed makes of 64 random images (see `Features.facts`), None
+    where there is none. The file is removed again where the lowest cosine with torch's features is below 0.9999: a
+    ConfigError.
     """
     backbone = network.backbone.eval()
     built_for: dict[str, Any] = {"channels": 3, "height": 224, "width": 224} | dict(network.input or {})
