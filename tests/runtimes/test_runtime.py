@@ -194,7 +194,7 @@ def test_a_missing_extra_is_one_line_that_names_the_command(monkeypatch):
 def test_what_cannot_be_served_is_refused_before_anything_runs(jobs, mine, monkeypatch, words, message):
     installed(monkeypatch, "onnx")
     with pytest.raises(ConfigError) as caught:
-        jobs.run("target=none", *re.split(r" (?=[a-z.]+=)", words))
+        jobs.run("target=none", *re.split(r" (?=[a-z._]+=)", words))
     assert str(caught.value).startswith(f"signals.{message}")
     assert not jobs.store.exists()
 
