@@ -11,6 +11,7 @@ STUDY = "How Well Do Sparse ImageNet Models Transfer? (Iofinova, Peste, Kurtz, A
 PER_CLASS = {"aircraft", "caltech101", "caltech256", "flowers", "pets"}  # its metric there; elsewhere top-1
 CELL = ["network", "transfer", "method", "sparsity", "replicate"]  # a checkpoint of the study, transferred one way
 DENSE = "Dense"
+SPARSE = ("AC/DC", "LTH-T", "M-FAC", "RigL ERK 1x", "RigL ERK 5x", "STR", "WoodFisher")  # its methods, beside dense
 
 
 @dataclass(frozen=True)
