@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ def sparse_transfers() -> pd.DataFrame:
     """
     found = []
     for line in _lines("sparse_transfer.csv"):
-        cell = {"network": line["network"], "transfer": line["transfer"], "method": line["method"]}
+        cell: dict[str, Any] = {"network": line["network"], "transfer": line["transfer"], "method": line["method"]}
         cell |= {"sparsity": float(line["sparsity"]), "replicate": int(line["replicate"]), "target": line["target"]}
         cell |= {"metric": "per_class" if line["target"] in PER_CLASS else "top1"}
         for seed, accuracy in zip(line["seeds"].split(), line["accuracies"].split(), strict=True):
