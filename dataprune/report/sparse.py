@@ -67,7 +67,8 @@ def grouped(part: pd.DataFrame, summed: pd.DataFrame) -> pd.DataFrame:
     groups = []
     for line in summed.itertuples():
         data = f"{line.method} {line.prune_ratio:g}" if line.prune_ratio else ""
-        groups.append(", ".join(filter(None, [made_by(configs[line.identity]), data])))
+        made = made_by(configs[line.identity])
+        groups.append(", ".join(filter(None, [made if line.density < 1 else f"dense ({made})", data])))
     return summed.assign(sparsity=1 - summed.density, group=groups)
 
 

@@ -18,6 +18,7 @@ from dataprune.report.published import DENSE, SPARSE
 WAYS = ("linear", "full")
 TITLES = {"linear": "linear finetuning (frozen network)", "full": "full finetuning"}
 _SMALL: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": "#555555"}
+_ABOVE: Any = {"xytext": (0, 3)} | _SMALL
 DEPTH = 12.0  # points below dense that a panel shows; what lies deeper stands at its lower edge as a number
 
 
@@ -120,25 +121,34 @@ def correlation(known: pd.DataFrame) -> tuple[float, float]:
 
 @matplotlib.rc_context(STYLE)
 def beside_published(ours: pd.DataFrame, theirs: pd.DataFrame) -> Figure:
-    """Draw our lines in front of the published ones of one target and one way of transfer.
+    """Draw our lines in front of the published ones of one target and one way of transfer; what is dense is level.
 
     ours: `group`, `sparsity`, `accuracy`, `std`. theirs: of `over_seeds`, of one network and target; may be empty.
     """
     figure, axes = sheet(7.6, 4.4)
     groups = list(dict.fromkeys(ours.group))
     look = {group: (COLOURS[i % len(COLOURS)], MARKERS[i % 10]) for i, group in enumerate(groups)}
-    for i, (method, lines) in enumerate(theirs.groupby("method")):
+    for i, (method, lines) in enumerate(theirs[theirs.sparsity > 0].groupby("method")):
         lines = lines.sort_values("sparsity")
         axes.plot(100 * lines.sparsity, 100 * lines.accuracy, color="#bbbbbb", marker=MARKERS[i % 10], linewidth=1)
         axes.annotate(str(method), (100 * lines.sparsity.iloc[-1], 100 * lines.accuracy.iloc[-1]), (6, -3), **_SMALL)
+    for line in theirs[theirs.sparsity == 0].itertuples():
+        axes.axhline(100 * line.accuracy, color="#bbbbbb", linewidth=1)
+        axes.annotate(line.method, (0.01, 100 * line.accuracy), xycoords=("axes fraction", "data"), **_ABOVE)
     for group, lines in ours.groupby("group", sort=False):
-        lines = lines.sort_values("sparsity")
-        single = lines.sparsity.is_unique  # of equal ones nobody says which belong together
         colour, marker = look[str(group)]
-        axes.errorbar(
-            100 * lines.sparsity, 100 * lines.accuracy, yerr=100 * lines["std"].fillna(0), color=colour, marker=marker,
-            capsize=3, linestyle="-" if single else "none", label=str(group),
-        )  # fmt: skip
+        for level in 100 * lines[lines.sparsity == 0].accuracy:
+            axes.axhline(level, color=colour, linestyle="--", label=str(group))
+        sparse = lines[lines.sparsity > 0].sort_values("sparsity")
+        if len(sparse):
+            axes.errorbar(
+                100 * sparse.sparsity, 100 * sparse.accuracy, yerr=100 * sparse["std"].fillna(0), color=colour,
+                marker=marker, capsize=3, label=str(group),
+                # of equal ones nobody says which belong together
+                linestyle="-" if sparse.sparsity.is_unique else "none",
+            )  # fmt: skip
+    there = np.concatenate([theirs.sparsity, ours.sparsity])
+    axes.set_xticks(_apart(np.unique(np.round(100 * there[there > 0], 1))))
     axes.set_xlabel("sparsity of the network: zeros among its weights, %")
     axes.set_ylabel("accuracy, %")
     legend(figure, groups)
