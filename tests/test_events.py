@@ -35,9 +35,7 @@ def test_the_phases_of_100_epochs_are_the_published_ones():
 
 @pytest.mark.parametrize("phases", [(20, 10, 5, 10, 15), (100, 10, 4, 10, 15), (95, 10, 5, 10, 15)])
 def test_phases_that_do_not_fit_are_refused(phases):
-    with pytest.raises(
-        ConfigError, match=r"^phase=\d \(-?\d+ epochs are left for phases\): expected a length that fits"
-    ):
+    with pytest.raises(ConfigError, match=r"^phase=\d \(-?\d+ epochs are left for phases\): expected a length"):
         alternating(*phases, 0.9)
 
 
@@ -61,4 +59,4 @@ def test_the_rate_goes_back_with_the_weights():
 def test_fine_tuning_has_a_rate_of_its_own():
     found = [finetuned(step, 250, 10, 0.1, after=20, factor=0.2) for step in range(250)]
     assert found[:200] == [cosine(step, 200, 10, 0.1) for step in range(200)]
-    assert found[200:] == [cosine(step, 50, 10, 0.02) for step in range(50)]
+    assert found[200:] == pytest.approx([cosine(step, 50, 10, 0.02) for step in range(50)])

@@ -168,6 +168,7 @@ class Training:
             decay_bias_and_norm=config.decay_bias_and_norm,
             channels_last=layout(network, self.device) == torch.channels_last,
             seed=config.seed,
+            steps=self.steps,
         )
 
     def _momentum(self) -> Callable[[float], float] | None:

@@ -1,7 +1,6 @@
 """RigL (Evci et al. 2020): sparse from the first step; weights move to where the gradient asks for them."""
 
 import math
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -39,7 +38,6 @@ class RigL(Pruning):
         for name, value in (("until", until), ("drop", drop)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
                 raise ConfigError(name, value, "a share above 0, 1 at most")
-        self.last: float | None = None  # step at which the moves end
 
     def events(self, epochs: int) -> Events:
         """Return none: masks move at steps."""
@@ -54,22 +52,14 @@ class RigL(Pruning):
             (masks[name],), _ = kept_by_channel([scores], kept(sparsity, scores.numel()))
         return masks
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the first masks, or go on with those of the checkpoint."""
-        assert isinstance(pl_module, Classifier)
-        super().on_fit_start(trainer, pl_module)
-        if self.last is None:
-            self.last = self.until * float(pl_module.steps_done + trainer.estimated_stepping_batches)
-
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Move the masks by the dense gradients, before these are masked; not by those of an overflow in float16."""
         assert isinstance(pl_module, Classifier)
-        assert self.last is not None
-        step = pl_module.step
-        if step and step % self.every == 0 and step < self.last and self._finite():
-            self._move(trainer, pl_module, self.drop / 2 * (1 + math.cos(math.pi * step / self.last)))
+        step, last = pl_module.step, self.until * pl_module.steps
+        if step and step % self.every == 0 and step < last and self._finite():
+            self._move(trainer, pl_module, self.drop / 2 * (1 + math.cos(math.pi * step / last)))
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
 
     def _finite(self) -> bool:
@@ -89,12 +79,3 @@ class RigL(Pruning):
             (comes,) = kept_largest([gradient], dropped)
             self.masks[name] = stays | comes
         self._change(trainer, module)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the masks, and where the moves end."""
-        return super().state_dict() | {"last": self.last}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with those of a checkpoint."""
-        super().load_state_dict(state)
-        self.last = state["last"]
