@@ -266,7 +266,7 @@ def test_history_tells_the_sparsity_of_each_epoch(examples, tmp_path):  # noqa: 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Gradual(1.0), r"^sparsity=1\.0: expected a share of the weights, from 0 to below 1"),
+        (lambda: Gradual(1.0), r"^sparsity=1\.0: expected a share from 0 to below 1"),
         (lambda: Gradual(-0.1), r"^sparsity=-0\.1"),
         (lambda: Gradual("high"), r"^sparsity='high'"),
         (lambda: Gradual(True), r"^sparsity=True"),

@@ -9,13 +9,6 @@ from dataprune.errors import ConfigError, Shown, whole_number
 Events = dict[int, float]
 
 
-def share(name: str, value: object) -> float:
-    """Return a sparsity, or raise ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ConfigError(name, value, "a share of the weights, from 0 to below 1")
-    return float(value)
-
-
 def gradual(start: int, end: int, every: int, first: float, final: float) -> Events:
     """Return the cubic ramp (Zhu & Gupta 2017): final - (final - first)(1 - (e - start) / (end - start))^3 at e =
     start, start + every, ..., and at `end`, where it is `final` (code that leaves `end` out stops short of it)."""

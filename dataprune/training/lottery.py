@@ -7,9 +7,9 @@ import pytorch_lightning as pl
 import torch
 
 from dataprune.config import TrainConfig
-from dataprune.errors import ConfigError, whole_number
+from dataprune.errors import ConfigError, share, whole_number
 from dataprune.training.classifier import Classifier
-from dataprune.training.events import Events, rounds, share
+from dataprune.training.events import Events, rounds
 from dataprune.training.pruning import Pruning
 
 REWOUND = "dataprune.training.schedules.rewound"

@@ -10,11 +10,11 @@ import torch
 from dataprune import ranks
 from dataprune.checkpoints.masks import prunable
 from dataprune.config import TrainConfig
-from dataprune.errors import ConfigError, one_of, whole_number
+from dataprune.errors import ConfigError, one_of, share, whole_number
 from dataprune.models.networks import Network
 from dataprune.models.sparsity import erk, kept, kept_by_channel, uniform
 from dataprune.training.classifier import Classifier
-from dataprune.training.events import Events, alternating, gradual, gradual_of_str, inside, share
+from dataprune.training.events import Events, alternating, gradual, gradual_of_str, inside
 from dataprune.training.keep_masks import KeepMasks
 
 log = logging.getLogger(__name__)

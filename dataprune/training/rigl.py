@@ -5,11 +5,11 @@ import math
 import pytorch_lightning as pl
 import torch
 
-from dataprune.errors import ConfigError, one_of, whole_number
+from dataprune.errors import ConfigError, one_of, share, whole_number
 from dataprune.models.sparsity import kept, kept_by_channel, kept_largest
 from dataprune.streams import number
 from dataprune.training.classifier import Classifier
-from dataprune.training.events import Events, share
+from dataprune.training.events import Events
 from dataprune.training.pruning import Pruning
 
 
