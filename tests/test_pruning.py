@@ -64,6 +64,18 @@ def test_a_gradual_ramp_prunes_exact_counts_at_its_epochs(examples):  # noqa: F8
     assert (module.network.head.weight != 0).all(), "the head stays dense"
 
 
+def test_a_ramp_to_nothing_is_the_dense_training_to_the_bit(examples):  # noqa: F811
+    dense = fit(fresh(), loader_of(examples), 4)
+    module, look = trained(examples, Gradual(0.0, start=1, end=3, every=1, first=0.0), 4)
+    same(module.network.state_dict(), dense.network.state_dict())
+    assert look.zeros == [0, 0, 0, 0]
+
+
+def test_the_ramp_of_str_prunes_too(examples):  # noqa: F811
+    _, look = trained(examples, Gradual(0.9, start=1, end=2, ramp="str"), 4)
+    assert look.zeros == [0, 0, 324 - kept(0.9 * (1 - 0.5**3), 324), 324 - kept(0.9, 324)]
+
+
 def test_the_head_is_pruned_where_the_scope_says_so(examples):  # noqa: F811
     module, look = trained(examples, OneShot(0.9, scope="all"), 1)
     assert look.zeros == [348 - kept(0.9, 348)]
