@@ -107,3 +107,10 @@ def one_of(key: str, value: str, *options: str) -> str:
     if value not in options:
         raise ConfigError(key, value, " | ".join(options))
     return value
+
+
+def share(key: str, value: float) -> float:
+    """Return `value` as float, or raise: no share of a whole from 0 to below 1, such as a sparsity."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ConfigError(key, value, "a share from 0 to below 1")
+    return float(value)

@@ -75,9 +75,12 @@ def best_of(trained: Result | None) -> dict[str, Any] | None:
     """The best epoch of a training by the accuracies that its history has: `top1`, `epoch` (from 0), `of` how many that
     were measured, and `split`, on which it was measured and so selected; None where none was (eval_every=0).
 
-    The metrics of a row are those after the last epoch, which nobody has selected.
+    The metrics of a row are those after the last epoch, which nobody has selected. Of a training that prunes its
+    network only epochs at the highest sparsity count: those before are of another network.
     """
     lines = [] if trained is None else read_lines(trained / "history.jsonl")
+    sparsest = max((line.get("sparsity", 0.0) for line in lines), default=0.0)
+    lines = [line for line in lines if line.get("sparsity", 0.0) == sparsest]
     for split in ("validation", "test"):
         if measured := [line for line in lines if f"{split}_top1" in line]:
             best = max(measured, key=lambda line: line[f"{split}_top1"])  # of equal ones the first

@@ -4,7 +4,7 @@
 of counters do not separate streams. Here the name and the counters are spawn keys of the seed's SeedSequence.
 
     select     of a selector            order      of the examples of an epoch     augment   of an epoch's images
-    prune      of what an epoch leaves out
+    prune      of what an epoch leaves out             masks      with which a sparse training begins
     network    fresh weights            dropout    what torch draws in an epoch    limit, halves, carve   of data sets
 """
 

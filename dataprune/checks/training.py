@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dataprune.checks.masks import check_callbacks
 from dataprune.checks.networks import check_networks
 from dataprune.checks.recipes import check_sampler
 from dataprune.config import Config
@@ -22,6 +23,10 @@ def check_training(cfg: Config, plan: Plan, source: Data, target: Data | None) -
     check_sampler(pretraining(cfg, source), f"{'method' if brings else 'pretrain'}.sampler", source.facts["train"])
     if cfg.transfer is not None and target is not None:
         check_sampler(cfg.transfer, "transfer.sampler", target.facts["train"])
+    recipes = {"surrogate": cfg.surrogate, "pretrain": pretraining(cfg, source), "transfer": cfg.transfer}
+    for role, recipe in recipes.items():
+        if recipe is not None and recipe.callbacks:
+            check_callbacks(recipe, role)
 
 
 def check_claim(cfg: Config, source: Result, subset: Result | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dataprune.blocks import spans
-from dataprune.errors import ConfigError, Shown, class_labels, first, one_of, whole_number
+from dataprune.errors import ConfigError, Shown, class_labels, finite, first, one_of, shaped, whole_number
 from dataprune.neighbors.prototypes import class_means, class_medians, feature_rows
 from dataprune.neighbors.prototypes import clusters as k_means
 
@@ -100,6 +100,51 @@ def clustered_semdedup(embeddings: np.ndarray, *, clusters: int, seed: int = 0) 
     clusters = whole_number("clusters", clusters, 1, len(unit), "one centre an example at most")
     centers, assignment = k_means(unit, clusters, np.random.default_rng(seed))
     return semdedup(unit, centers, assignment)
+
+
+def dlc(
+    features: np.ndarray, features_by_sparsity: np.ndarray, labels: np.ndarray, *, keep: str = "hardest"
+) -> np.ndarray:
+    """How badly examples are told from other classes by a network that is pruned more and more (DLC, ICLR 2025).
+
+    features: (n, d) of the dense network, whose class means are the centres; features_by_sparsity: (n, levels, d) of
+    the pruned ones (`signals.features_by_sparsity`); labels: integers (n,). At each level the loss is the cross entropy
+    over the logits 1 / Euclidean distance to each centre; the score is its mean over the levels. keep, inside a class:
+    "hardest", high loss = kept first; "easiest", low loss; "split", both ends of the class before its middle. With
+    proportional quotas classes stay balanced. Returns float32 (n,).
+    """
+    one_of("keep", keep, "hardest", "easiest", "split")
+    present, classes = np.unique(class_labels("labels", labels, len(features)), return_inverse=True)
+    centers = class_means(features, classes, len(present))
+    by_level = shaped("features_by_sparsity", features_by_sparsity, len(features), "levels", centers.shape[1])
+    losses = np.zeros(len(classes))
+    for ids in spans(len(classes), 8 * by_level.shape[1] * (by_level.shape[2] + len(present))):
+        rows = finite("features_by_sparsity", by_level[ids].astype(np.float64))
+        logits = 1 / np.maximum(_distances(rows, centers), 1e-12)  # on its centre: no other class is near
+        highest = logits.max(axis=2)
+        norm = highest + np.log(np.exp(logits - highest[:, :, None]).sum(axis=2))
+        losses[ids] = (norm - np.take_along_axis(logits, classes[ids, None, None], 2)[:, :, 0]).mean(axis=1)
+    if keep == "split":
+        losses = np.abs(_places(losses, classes) - 0.5)
+    return (-losses if keep == "easiest" else losses).astype(np.float32)
+
+
+def _distances(rows: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Euclidean distances (b, levels, c) of rows (b, levels, d) to centres (c, d), from one matrix product."""
+    shift = centers.mean(axis=0)  # cancellation is least around the centres
+    rows, centers = rows - shift, centers - shift
+    squares = (rows**2).sum(axis=2)[:, :, None] + (centers**2).sum(axis=1) - 2 * rows @ centers.T
+    return np.sqrt(np.maximum(squares, 0))
+
+
+def _places(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Where each value stands in its class, from 0, the lowest, to 1; equal ones by id; float64 (n,)."""
+    places = np.full(len(values), 0.5)
+    by_class = np.argsort(classes, kind="stable")
+    for ids in np.split(by_class, np.flatnonzero(np.diff(classes[by_class])) + 1):
+        if len(ids) > 1:
+            places[ids[np.argsort(values[ids], kind="stable")]] = np.linspace(0, 1, len(ids))
+    return places
 
 
 def _similarity_to_earlier(unit: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 Inputs: `examples` (index); `subset` (select) or none for all; `init` (train or adopt) or none for fresh weights.
 Files: model.pt (state_dict), network.json (how to build the network), history.jsonl (one line an epoch) and, if
-recorded, the dynamics. A work folder with scratch/last.ckpt is continued after its last finished epoch.
+recorded, the dynamics; of a training that prunes also masks.npz.
+A work folder with scratch/last.ckpt is continued after its last finished epoch.
 """
 
 import json
 import logging
 import math
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from hydra.utils import get_method, instantiate
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from dataprune import progress, ranks
+from dataprune.checkpoints import masks
 from dataprune.checks.recipes import check_parts
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
 from dataprune.data.changes import Changes
@@ -45,6 +46,8 @@ from dataprune.training.callbacks import EndAtOnce, History, KeepLast, Progress,
 from dataprune.training.classifier import Classifier, Mix
 from dataprune.training.pace import Pace, Throughput, Waited
 from dataprune.training.parts import Parts
+from dataprune.training.pruning import Pruning
+from dataprune.training.quiet import quiet_lightning
 from dataprune.training.recorder import Recorder
 from dataprune.training.sampling import ObserveLosses, Sampling
 from dataprune.training.schedules import resolution
@@ -60,7 +63,7 @@ log = logging.getLogger(__name__)
 def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Train (on, if the work folder has a checkpoint); returns epochs, steps, examples, parameters; images seen: those
     of the steps; images forward and backward and FLOPs: of all passes."""
-    _quiet_lightning()
+    quiet_lightning()
     progress.enabled = run.progress
     if run.threads:
         torch.set_num_threads(run.threads)
@@ -73,6 +76,8 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     if training.rank == 0:
         save_weights(network, work / "model.pt")
         (work / "network.json").write_text(json.dumps(training.description, indent=1))
+        for pruning in [part for part in module.stateful.values() if isinstance(part, Pruning)]:
+            masks.write(pruning.made(network), work / masks.FILE)
     tally = training.tally
     tally.take_over(module.tally.state())
     facts = {
@@ -162,6 +167,8 @@ class Training:
             smoothing=config.label_smoothing,
             decay_bias_and_norm=config.decay_bias_and_norm,
             channels_last=layout(network, self.device) == torch.channels_last,
+            seed=config.seed,
+            steps=self.steps,
         )
 
     def _momentum(self) -> Callable[[float], float] | None:
@@ -334,16 +341,3 @@ def _subset(folder: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None]
         weights = np.zeros(n, np.float32)
         weights[ids] = kept / kept.mean()
     return ids, weights
-
-
-def _quiet_lightning() -> None:
-    """Lightning says at each fit which devices exist and that the loader has no workers; a sweep has many fits."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for text in (
-        ".*does not have many workers.*",
-        ".*GPU available but not used.*",
-        ".*in eval mode at the start of training.*",  # a frozen backbone is meant to be
-        ".*isinstance\\(treespec, LeafSpec\\).*",
-    ):
-        warnings.filterwarnings("ignore", text)

@@ -101,7 +101,7 @@ class History(pl.Callback):
         loss, right, count = ranks.summed(pl_module.sums)
         line: dict[str, Any] = {"epoch": pl_module.epoch, "step": pl_module.step}
         line |= {"train_loss": loss / count, "train_top1": right / count}
-        line["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        line |= {"lr": trainer.optimizers[0].param_groups[0]["lr"]} | pl_module.noted
         done = pl_module.epoch + 1
         if self.heldout is not None and (done % self.every == 0 or done == self.epochs):
             line[f"{self.heldout.examples.split}_top1"] = self._accuracy(pl_module, self.heldout)

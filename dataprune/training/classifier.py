@@ -24,7 +24,8 @@ class Classifier(pl.LightningModule):
     optimizer: makes the optimiser from parameter groups. schedule(at, lr) -> learning rate where the training stands,
     in steps of whole epochs; momentum(at) -> momentum, if it moves too. attack(network, inputs, y) -> the inputs to
     train on instead. mix: makes other inputs of each batch, and shares of classes instead of labels. choose: picks the
-    examples of each batch that are trained on, after a forward pass of all without gradient.
+    examples of each batch that are trained on, after a forward pass of all without gradient. seed: the recipe's, and
+    steps: of the whole training, for callbacks.
 
     `logits` (b, classes) and `losses` (b,), without weights, of the latest training batch are there for callbacks,
     detached (returning them from the step would make Lightning copy them). Losses are summed on the device; nothing is
@@ -44,11 +45,14 @@ class Classifier(pl.LightningModule):
         smoothing: float = 0.0,
         decay_bias_and_norm: bool = True,
         channels_last: bool = True,
+        seed: int = 0,
+        steps: int = 0,
     ) -> None:
         super().__init__()
         self.network, self.make_optimizer, self.schedule = network, optimizer, schedule
         self.momentum, self.attack, self.choose, self.mix = momentum, attack, choose, mix
         self.smoothing, self.decay_bias_and_norm = smoothing, decay_bias_and_norm
+        self.seed, self.steps = seed, steps
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.logits: torch.Tensor | None = None
         self.losses: torch.Tensor | None = None
@@ -56,6 +60,7 @@ class Classifier(pl.LightningModule):
         self.epochs_done = self.steps_done = 0  # by earlier attempts
         self.saved: dict[str, Any] | None = None
         self.stateful: dict[str, Any] = {}  # by name, what else has a state_dict that the training goes on from
+        self.noted: dict[str, float] = {}  # what callbacks of a recipe add to each line of history
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser over all parameters that learn."""

@@ -38,16 +38,24 @@ class KeepMasks(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the masks of the network, or go on with those of the checkpoint, and watch the optimiser."""
         assert isinstance(pl_module, Classifier)
-        weights = {name: w for name, w in prunable(pl_module.network).items() if not name.startswith("head.")}
+        weights = self._weights(pl_module.network)
         if self.masks is None:
-            self.masks = self._found(pl_module.network, weights)
+            self.masks = self._first(pl_module, weights)
         _check_shapes(self.masks, weights)
-        self.held = {name: (weights[name], (~mask).to(weights[name].device)) for name, mask in self.masks.items()}
-        zeros, total = sum(int(gone.sum()) for _, gone in self.held.values()), sum(w.numel() for w in weights.values())
-        check_density(1 - zeros / max(1, total), self.density, "density")
+        self._hold(weights)
+        check_density(1 - self.sparsity(weights), self.density, "density")
+        zeros, total = self._counts(weights)
         log.info("%d of %d weights of the backbone are held at zero", zeros, total)
         self._apply()
         self.hooks = [o.register_step_post_hook(lambda *ignored: self._apply()) for o in trainer.optimizers]
+
+    def _weights(self, network: Network) -> dict[str, torch.Tensor]:
+        """The weights that a mask may hold, by name."""
+        return {name: w for name, w in prunable(network).items() if not name.startswith("head.")}
+
+    def _first(self, module: Classifier, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The masks with which a training begins."""
+        return self._found(module.network, weights)
 
     def _found(self, network: Network, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The masks with zeros in them: what came with the network, else the weights that are not zero."""
@@ -56,6 +64,20 @@ class KeepMasks(pl.Callback):
         if network.masks is not None:
             masks, few = masks | {name: network.masks[name] for name in masks.keys() & network.masks.keys()}, set()
         return {name: mask.cpu() for name, mask in masks.items() if name not in few and not bool(mask.all())}
+
+    def _hold(self, weights: dict[str, torch.Tensor]) -> None:
+        """Hold what the masks say from here on."""
+        assert self.masks is not None
+        gone = {name: (~mask).to(weights[name].device) for name, mask in self.masks.items()}
+        self.held = {name: (weights[name], zeros) for name, zeros in gone.items() if zeros.any()}
+
+    def _counts(self, weights: dict[str, torch.Tensor]) -> tuple[int, int]:
+        return sum(int(gone.sum()) for _, gone in self.held.values()), sum(w.numel() for w in weights.values())
+
+    def sparsity(self, weights: dict[str, torch.Tensor]) -> float:
+        """Return the share of these weights that is held at zero."""
+        zeros, total = self._counts(weights)
+        return zeros / max(1, total)
 
     @torch.no_grad()
     def _apply(self) -> None:
@@ -87,7 +109,7 @@ class KeepMasks(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks."""
-        return {"masks": self.masks}
+        return {"masks": self.masks and {name: mask.cpu() for name, mask in self.masks.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the masks of a checkpoint, when the fit starts."""

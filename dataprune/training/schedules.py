@@ -35,6 +35,45 @@ def cosine(
     return end + (lr - end) * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
 
 
+def rewound(
+    step: int,
+    steps: int,
+    per_epoch: int,
+    lr: float,
+    *,
+    length: int,
+    rewind: int = 0,
+    end: float = 0.0,
+    warmup_epochs: float = 0,
+    warmup_start: float = 0.0,
+) -> float:
+    """The `cosine` of `length` epochs, and again from its epoch `rewind` on for each further round: the rate of lottery
+    tickets (`training.lottery.Lottery`, of the same length and rewind)."""
+    first, back = length * per_epoch, rewind * per_epoch
+    at = step if step < first else back + (step - first) % max(1, first - back)
+    return cosine(at, first, per_epoch, lr, end=end, warmup_epochs=warmup_epochs, warmup_start=warmup_start)
+
+
+def finetuned(
+    step: int,
+    steps: int,
+    per_epoch: int,
+    lr: float,
+    *,
+    after: int,
+    factor: float = 0.1,
+    end: float = 0.0,
+    warmup_epochs: float = 0,
+    warmup_start: float = 0.0,
+) -> float:
+    """The `cosine` of the first `after` epochs, then one of the rest that begins at `factor` times `lr`, without
+    warm-up: pruned at once and fine-tuned (`training.pruning.OneShot`, of epoch `after`)."""
+    first = after * per_epoch
+    if step < first:
+        return cosine(step, first, per_epoch, lr, end=end, warmup_epochs=warmup_epochs, warmup_start=warmup_start)
+    return cosine(step - first, steps - first, per_epoch, factor * lr, end=factor * end)
+
+
 def cyclic(step: int, steps: int, per_epoch: int, lr: float, *, peak_epoch: float = 2, low: float = 0.0) -> float:
     """Linear `low` -> `lr` until `peak_epoch`, then linear back to `low`: one triangle.
 

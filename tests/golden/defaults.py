@@ -22,10 +22,18 @@ from dataprune.dynamic import BatchPolicy, Policy
 from dataprune.models import networks, text
 from dataprune.runtimes import deepsparse, onnxruntime, openvino
 from dataprune.scores.gradients import grand
+from dataprune.signals import features_by_sparsity
 from dataprune.training import schedules
 from dataprune.training.adversarial import pgd
+from dataprune.training.callbacks import EMA
+from dataprune.training.groups import Groups
+from dataprune.training.keep_masks import KeepMasks
+from dataprune.training.lottery import Lottery
+from dataprune.training.pruning import Alternating, Gradual, OneShot
+from dataprune.training.rigl import RigL
 from tests.golden import pinned
 
+CALLBACKS = (EMA, KeepMasks, Gradual, OneShot, Alternating, Lottery, RigL, Groups)  # of recipes
 STAGES = (
     "index", "decode", "adopt", "dynamics", "train", "signals", "evaluate", "cluster", "neighbors", "score", "select",
     "combine",
@@ -44,8 +52,8 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
         "index": readers(),
         "decode": [Images, Tokens],
         "adopt": [*public(networks), *public(text)],  # builds the network
-        "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd],
-        "signals": [grand, *(engine.Engine for engine in (onnxruntime, openvino, deepsparse))],
+        "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd, *CALLBACKS],
+        "signals": [grand, features_by_sparsity, *(engine.Engine for engine in (onnxruntime, openvino, deepsparse))],
     }
     return called.get(stage, [])
 
