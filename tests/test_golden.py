@@ -256,8 +256,9 @@ def test_a_default_that_goes_must_not_come_back_as_another(table):
 
 ROLES = {  # what a `_target_` is the value of -> the stage that calls it; score, select and cut are in cheap stages
     "reader": "index", "codec": "decode", "model": "train", "schedule": "train", "momentum": "train",
-    "sampler": "train",
+    "sampler": "train", "callbacks": "train", "signals": "signals",
 }  # fmt: skip
+BY_NAME = ("callbacks", "signals")  # these hold several, by names of the user's
 
 
 def targets(node: Any, role: str) -> list[tuple[str, str]]:
@@ -265,7 +266,8 @@ def targets(node: Any, role: str) -> list[tuple[str, str]]:
     if not isinstance(node, dict):
         return []
     here = [(role, node["_target_"])] if is_ours(node.get("_target_", "")) else []
-    return here + [found for key, inner in node.items() for found in targets(inner, str(key))]
+    inside = [(role if role in BY_NAME else str(key), inner) for key, inner in node.items()]
+    return here + [found for place, inner in inside for found in targets(inner, place)]
 
 
 def test_every_function_that_a_dear_stage_gets_from_a_yaml_is_in_the_table():
