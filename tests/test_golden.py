@@ -276,11 +276,13 @@ def test_every_function_that_a_dear_stage_gets_from_a_yaml_is_in_the_table():
     for path in sorted((ROOT / "conf").rglob("*.yaml")):
         role = path.parent.name  # conf/model/cnn.yaml is a model, whole
         for place, target in targets(yaml.safe_load(path.read_text()), role):
+            if target == "dataprune.report.Remember":  # Hydra calls it, no stage
+                continue
             if place in ROLES:
                 seen.add(place)
                 assert _path(get_object(target)) in named[ROLES[place]], f"{path}: {target}"
             else:
-                assert place in ("score", "select") or target == "dataprune.report.Remember", f"{path}: {place}"
+                assert place in ("score", "select"), f"{path}: {place}"
     assert seen == {*ROLES}
     assert named["adopt"] < named["train"], "adopt builds networks too"
 
