@@ -170,7 +170,8 @@ class Planner(Stages):
         return Need(role, "train", seconds, speed.images_mb + 4 * speed.model_mb, disk)
 
     def _look(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:
-        of_surrogate = isinstance(config, SignalsConfig) or role.startswith("heldout")
+        of_target = role.startswith("features.")  # of the model that is transferred
+        of_surrogate = (isinstance(config, SignalsConfig) and not of_target) or role.startswith("heldout")
         speed = self._speed(self.cfg.surrogate if of_surrogate else self.cfg.pretrain, results)
         arrays = _looked_at(config)
         rows, passes = results["examples"].facts[config.split], {array.passes for array in arrays}

@@ -5,6 +5,7 @@ train on what is left, transfer, measure. Every step is a stage: a function of a
 up in the store before anything is computed (launch.obtain), so a sweep computes nothing twice.
 """
 
+import json
 import logging
 import math
 from dataclasses import replace
@@ -15,11 +16,12 @@ from dataprune.checks.data import check_data
 from dataprune.checks.job import check_functions
 from dataprune.checks.networks import check_head
 from dataprune.checks.training import check_claim, check_training
-from dataprune.config import Config, DataConfig, EvaluateConfig, SignalsConfig, TrainConfig
+from dataprune.config import Config, EvaluateConfig, SignalsConfig, TrainConfig
 from dataprune.cost import cost_file
+from dataprune.data.codecs import compare_views
+from dataprune.data.examples import heldout_of
 from dataprune.dataset import Data
-from dataprune.errors import ConfigError
-from dataprune.experiments import experiments, pretraining, transferring
+from dataprune.experiments import adapting, experiments, loaders, normalised, pretraining, probed, transferring
 from dataprune.formats.dynamics import digest
 from dataprune.formats.dynamics import look as look_at_files
 from dataprune.influence.collect import check_influence, collect
@@ -102,22 +104,42 @@ def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:
             known[role] = score(stage, call, method.path, known, role)
         subset = select(stage, cfg, plan, known)
 
-    if method.trains_on == "nothing":
-        model = None
-    else:
-        if cfg.pretrain.subset is not None:
-            check_claim(cfg, source.table, subset)
-        model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
+    model = None if method.trains_on == "nothing" else pretrained(cfg, stage, source, subset)
+    if model is not None and not cfg.source.absent:
         part = subset if method.level == "class" or method.val_path is not None else None  # it is measured on
         whole = replace(cfg.evaluate, half="all", metric="top1")  # these are of the target
         evaluate(stage, whole, "source", source, cfg.pretrain, model=model, subset=part)
 
     if target is not None:
-        transfer = transferring(cfg, target)
-        named = source.table if transfer.head == "matched" else None  # its class names say which rows of the head stay
-        adapted = train(stage, transfer, "adapted", target, init=model, init_examples=named)
-        evaluate(stage, cfg.evaluate, "target", target, transfer, model=adapted)
+        transferred(cfg, stage, source, target, model)
     return row_of(cfg, stage.results, stage.built)
+
+
+def pretrained(cfg: Config, stage: Stages, source: Data, subset: Result | None) -> Result:
+    """The source model: trained on what is kept, or adopted."""
+    if cfg.pretrain.subset is not None:
+        check_claim(cfg, source.table, subset)
+    recipe = pretraining(cfg, source)
+    if recipe.checkpoint is not None and cfg.source.absent:
+        return adopt(stage, recipe, "model", source, known=False)
+    return train(stage, recipe, "model", source, subset=subset)
+
+
+def transferred(cfg: Config, stage: Stages, source: Data, target: Data, model: Result | None) -> None:
+    """The model on the target: its head, or all of it, fitted there, and measured."""
+    transfer = transferring(cfg, target)
+    named = source.table if transfer.head == "matched" else None  # its class names say which rows of the head stay
+    if (statistics := adapting(transfer)) is not None:
+        model = train(stage, statistics, "reestimated", target, init=model)
+    seen = {  # once for all seeds and solvers
+        f"features.{split}": look(stage, "signals", config, f"features.{split}", target, transfer, model=model)
+        for split, config in probed(cfg, transfer, target).items()
+    }
+    of_train, of_heldout = (seen.get(f"features.{split}") for split in ("train", heldout_of(target.splits)))
+    inputs = {"init": model, "init_examples": named, "features": of_train, "heldout_features": of_heldout}
+    adapted = train(stage, replace(transfer, bn_passes=0), "adapted", target, **inputs)  # statistics are there
+    features = seen.get(f"features.{cfg.evaluate.split}")
+    evaluate(stage, cfg.evaluate, "target", target, transfer, model=adapted, features=features)
 
 
 def evaluate(
@@ -134,33 +156,13 @@ def evaluate(
 def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Data]]:
     """The source, the target and the other targets by name, indexed and found fit for the experiment."""
     of_source, of_target = loaders(cfg, plan_of(cfg))
-    source = stage.data(cfg.source, "source", of_source)
+    # without source data those of the target say what the ready model's images are like
+    given = cfg.target if cfg.source.absent and cfg.target else cfg.source
+    source = stage.data(given, "source", of_source)
     target = stage.data(normalised(cfg.target, source), "target", of_target) if cfg.target else None
     others = {n: stage.data(normalised(d, source), f"others.{n}", of_target) for n, d in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
     return source, target, others
-
-
-def normalised(data: DataConfig, source: Data) -> DataConfig:
-    """The config of a target with the source's mean and std, if it asks for them."""
-    if data.normalise == "own":
-        return data
-    codec = source.header["codec"]
-    if codec.get("mean") is None:
-        raise ConfigError("target.normalise", "source", "own: the source's codec has no mean and std")
-    return replace(data, mean=list(codec["mean"]), std=list(codec["std"]))
-
-
-def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
-    """Which loaders read the source, and which the targets, each with a recipe that names it."""
-    # without a surrogate and a training the source is indexed all the same: its facts stand in the row
-    of_source = {cfg.pretrain.reads: "pretrain"}
-    if plan.needs_surrogate:
-        of_source.setdefault(cfg.surrogate.reads, "surrogate")
-    of_target = {cfg.transfer.reads: "transfer"} if cfg.transfer else {}
-    if "target_signals" in plan.looks:
-        of_target.setdefault(cfg.surrogate.reads, "surrogate")
-    return of_source, of_target
 
 
 def look_at_data(
@@ -244,10 +246,21 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
         columns = None if config.head_columns is None else digest([Path(config.head_columns)])
         foreign = {"weights": weights, "columns": columns}
         return stage("train", config, role, **foreign, **data.inputs(config.reads), **inputs)
+    return adopt(stage, config, role, data)
+
+
+def adopt(stage: Stages, config: TrainConfig, role: str, data: Data, known: bool = True) -> Result:
+    """The adopted model of a recipe that names a checkpoint; known: whether it was trained on these data."""
     assert config.model is not None
+    assert config.checkpoint is not None
     adopted = AdoptConfig(config.checkpoint, config.model, config.density, config.lth_weights)
     files = _content(config.checkpoint, Path(config.checkpoint))
-    return stage("adopt", adopted, role, files=files, **data.inputs(config.reads))
+    if known:
+        return stage("adopt", adopted, role, files=files, **data.inputs(config.reads))
+    model = stage("adopt", replace(adopted, input=data.header["input"]), role, files=files)
+    if model.path.exists():  # else only planned, for run.estimate
+        compare_views(data.header["codec"], json.loads((model / "report.json").read_text()), role)
+    return model
 
 
 def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:

@@ -26,7 +26,7 @@ def check_functions(cfg: Config) -> None:
     only for arrays that something produces. Nothing is imported for that."""
     others = {f"others.{name}": data for name, data in cfg.others.items()}
     for role, data in ({"source": cfg.source, "target": cfg.target} | others).items():
-        if data is not None:
+        if data is not None and not (role == "source" and data.absent):
             takes = check_target(data.reader, f"{role}.reader", frozenset({"path", "columns", "seed"}))
             decoding(data, role)
             if "path" in takes.names and data.path is None:
@@ -38,6 +38,8 @@ def check_functions(cfg: Config) -> None:
     for key, method in [("method", cfg.method), *((f"baselines.{k}", m) for k, m in cfg.baselines.items())]:
         check_method(cfg, method, key)
         check_checkpoint(cfg, method, key)
+        if cfg.source.absent:
+            check_without_source(cfg, method, key)
     check_devices(cfg)
 
 
@@ -115,6 +117,19 @@ def check_checkpoint(cfg: Config, method: MethodConfig, key: str) -> None:
     remedy = "state its subset file as pretrain.subset" if method.trains_on == "subset" else "leave the method out"
     remedy += "" if key == "method" else "; or baselines=none"
     raise ConfigError("pretrain.checkpoint", cfg.pretrain.checkpoint, f"{what} ({remedy})")
+
+
+def check_without_source(cfg: Config, method: MethodConfig, key: str) -> None:
+    """Raise a ConfigError where a job without source data would have to look at some, or has nothing to transfer."""
+    if method.trains_on not in ("full", "nothing"):
+        raise ConfigError(key, method.name, "full: source=none has nothing to select from; or a source of its own")
+    if cfg.target is None:
+        raise ConfigError("target", None, "a target: without one and with source=none there are no data at all")
+    if cfg.transfer is not None and cfg.transfer.head == "matched":
+        raise ConfigError("transfer.head", "matched", "fresh or reuse: source=none has no names of classes")
+    if method.trains_on == "full" and cfg.pretrain.checkpoint is None and cfg.pretrain.epochs != 0:
+        what = "the file of a ready model, or pretrain.epochs=0 (with pretrain.model.pretrained=true, say): source=none"
+        raise ConfigError("pretrain.checkpoint", None, f"{what} has no data to train one on")
 
 
 def check_method(cfg: Config, method: MethodConfig, key: str) -> None:

@@ -42,7 +42,12 @@ def check_networks(cfg: Config, plan: Plan, source: Data, target: Data | None) -
         if trained.checkpointing and trained.checkpoint is None:
             _check_checkpointing(recipe.model or {}, input, role if trained is recipe else "transfer")
         if recipe.checkpoint is not None and group == "source":
-            _check_checkpoint(recipe, input, data.facts["classes"], role)
+            classes = None if cfg.source.absent else data.facts["classes"]
+            outputs = _check_checkpoint(recipe, input, classes, role)
+            if cfg.transfer is not None and cfg.transfer.head == "reuse" and target is not None:
+                from dataprune.passes import check_outputs  # torch
+
+                check_outputs(outputs, target.facts["classes"], exactly=cfg.transfer.epochs == 0)
 
 
 def check_head(plan: Plan, surrogate: Result) -> None:
@@ -137,19 +142,23 @@ def _unweighted(spec: dict[str, Any]) -> dict[str, Any]:
     return spec | {"pretrained": False} if spec.get("pretrained") else spec
 
 
-def _check_checkpoint(recipe: TrainConfig, input: dict[str, Any], classes: int, role: str) -> None:
+def _check_checkpoint(recipe: TrainConfig, input: dict[str, Any], classes: int | None, role: str) -> int:
+    """How many outputs the model has; classes: those that it must have, None = as many as it comes with."""
     import torch
 
     from dataprune.checkpoints.conversion import convert
     from dataprune.checkpoints.loading import check_claims, placed
     from dataprune.checkpoints.masks import figures
     from dataprune.models.networks import build
-    from dataprune.stages.adopt import built_for
+    from dataprune.stages.adopt import built_for, classes_of
 
     assert recipe.model is not None
     assert recipe.checkpoint is not None
     found = convert(Path(recipe.checkpoint), f"{role}.checkpoint", weights=recipe.lth_weights)
+    model = built_for(_unweighted(recipe.model), found, role)
+    outputs = classes_of(found, model, input) if classes is None else classes
     with torch.device("meta"):
-        network = build(built_for(_unweighted(recipe.model), found, role), input, classes)
+        network = build(model, input, outputs)
     _, masks = placed(found, network)
     check_claims(found, figures(masks), recipe.density, f"{role}.density")
+    return outputs

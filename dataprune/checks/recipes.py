@@ -8,11 +8,18 @@ from hydra.utils import get_method
 from dataprune.callables import check_target, make
 from dataprune.checks.augmentation import check_augmentation
 from dataprune.config import AugmentConfig, TrainConfig
-from dataprune.errors import ConfigError
+from dataprune.errors import ConfigError, Shown
 
 SAMPLED = frozenset({"n", "epochs", "seed"})  # parameters of a sampler that the training fills
 SAMPLERS = "dataprune.dynamic."
 SCHEDULES = "dataprune.training.schedules."  # functions of a step and constants: they can be asked beforehand
+SOLVERS = "dataprune.training.linear."
+SOLVED = frozenset({"task"})  # parameters of a solver that the training fills
+UNSOLVED = (  # what the training loop does and a solver does not
+    "frozen_bn", "augment", "adversarial", "momentum", "resolution", "record", "sampler", "callbacks", "snapshots",
+    "label_smoothing", "clip_norm", "decay_bias_and_norm", "precision", "accumulate", "processes", "buckets", "compile",
+    "checkpointing",
+)  # fmt: skip
 PER_EPOCH, EPOCHS = 10, 50  # of the made-up training that a schedule is asked about
 
 
@@ -69,8 +76,14 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(f"{role}.density", recipe.density, f"null: it says what is left in {role}.checkpoint")
     if role != "transfer" and recipe.batch_size == 0:
         raise ConfigError(f"{role}.batch_size", 0, "1 or more: only a transfer's follows from its target")
+    if role != "transfer" and recipe.bn_passes:
+        raise ConfigError(f"{role}.bn_passes", recipe.bn_passes, "0: only a model that comes in has other statistics")
+    if role == "transfer" and recipe.epochs == 0 and recipe.head == "fresh":
+        raise ConfigError("transfer.epochs", 0, "1 or more, or transfer.head=reuse: a fresh head has learned nothing")
     if recipe.trainable == "head":
         check_head(recipe, role)
+    if recipe.solver:
+        check_solver(recipe, role)
 
 
 def check_head(recipe: TrainConfig, role: str) -> None:
@@ -80,6 +93,26 @@ def check_head(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
     if recipe.resolution and recipe.frozen_bn and recipe.augment == AugmentConfig():
         raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
+
+
+def check_solver(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for a solver of a head that does not exist or takes other constants, and for what it would
+    ignore: it sees features and one optimiser, and nothing of the training loop."""
+    check_target(recipe.solver, f"{role}.solver", SOLVED)
+    plain, what = TrainConfig(), "as by default: a solver fits a head on features, in one process"
+    for name in UNSOLVED:
+        if getattr(recipe, name) != getattr(plain, name):
+            raise ConfigError(f"{role}.{name}", getattr(recipe, name), f"{getattr(plain, name)!r}, {what}")
+    if recipe.trainable != "head":
+        raise ConfigError(f"{role}.solver", recipe.solver["_target_"], f"{{}}, or {role}.trainable=head")
+    if recipe.solver["_target_"] == f"{SOLVERS}sgd":
+        takes = {"_target_", "lr", "momentum", "weight_decay"}
+        if recipe.optimizer.get("_target_") != "torch.optim.SGD" or recipe.optimizer.keys() - takes:
+            expected = f"torch.optim.SGD with lr, momentum and weight_decay alone, or {role}.solver={{}}"
+            raise ConfigError(f"{role}.optimizer", Shown(recipe.optimizer.get("_target_")), expected)
+    elif recipe.solver["_target_"].startswith(SOLVERS) and recipe.optimizer.get("_target_") != "torch.optim.LBFGS":
+        expected = "torch.optim.LBFGS, which takes all examples at once"
+        raise ConfigError(f"{role}.optimizer", Shown(recipe.optimizer.get("_target_")), expected)
 
 
 def check_sampler_spec(sampler: dict[str, Any], key: str) -> None:
