@@ -74,6 +74,7 @@ class DataConfig:
     limit: LimitConfig = field(default_factory=LimitConfig)
     validation: float | None = None  # the share of train, of each class, that becomes the validation split
     expect: Any = field(default_factory=dict)  # published sizes, {split or classes: number}; null = any
+    published: dict[str, Any] = field(default_factory=dict)  # what a study says of it, for interpolations; in no key
     storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
     content: str = _choice("full", "full", "stat")  # what tells data apart: every byte, or names and sizes of files
