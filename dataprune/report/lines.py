@@ -26,6 +26,7 @@ SECONDS = (
     "evaluate_s",
     "total_s",
 )
+NETWORK = ("density", "flops_dense", "flops_sparse")  # share of weights left; FLOPs of one example's pass
 COSTS = ("device_s", "images_forward", "images_backward", "flops", "images_seen", "surrogate_images", *SECONDS)
 
 
@@ -93,6 +94,8 @@ def _flat(row: Row) -> dict[str, Any]:
     line = {name: row[name] for name in ("method", "level", "trains_on", "kept", "of", "identity", "config", "keys")}
     line |= {name: row[name] or "-" for name in SECTION}
     line |= {name: cost[name] for name in COSTS} | {"flops": np.nan if cost["flops"] is None else cost["flops"]}
+    # rows of earlier versions do not say; nor does one whose passes cannot be counted
+    line |= {name: np.nan if (of := row.get(name, {}).get(side)) is None else of for name in NETWORK}
     # a stage evaluates only the classes it knows: without a target, a model of half the classes has an easier test
     pruned_classes = row["level"] == "class" and row["trains_on"] == "subset" and row["kept"] < row["of"]
     return (
@@ -133,7 +136,8 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     assert n == len(group), f"{first.label}: rows of one experiment twice (see reading.usable)"
     line = {name: first[name] for name in (*LINE, *SAME)} | {"n": n}
     line |= {"accuracy": group.accuracy.mean(), "std": group.accuracy.std(ddof=1) if n > 1 else np.nan}
-    line |= {name: group[name].mean(skipna=False) for name in ("best", "source_top1", "worst_class", "kept", *COSTS)}
+    line |= {name: group[name].mean(skipna=False) for name in ("best", "source_top1", "worst_class", "kept")}
+    line |= {name: group[name].mean(skipna=False) for name in (*NETWORK, *COSTS)}
     line["best_split"] = " ".join(sorted(set(group.best_split) - {""}))
     unknown = tuple(sorted({stage for stages in group.unknown for stage in stages}))
     line |= {name: bool(group[name].any()) for name in ("claimed", "unverified")}
