@@ -130,7 +130,7 @@ class TrainConfig:
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
     frozen_bn: bool = True  # of trainable=head; False = the backbone's batch norm goes on adapting its statistics
-    solver: dict[str, Any] = field(default_factory=dict)  # of trainable=head: training.linear; {} = the loop
+    solver: dict[str, Any] | None = None  # of trainable=head: _target_ of training.linear; null = the loop
     bn_passes: int = _number(0, 0)  # of a transfer: over train, in train mode, before anything is learned
     # of a model that comes in; matched: the rows of those of its classes that have the new classes' names
     head: str = _choice("fresh", "fresh", "reuse", "matched")

@@ -95,7 +95,7 @@ def transferring(cfg: Config, target: Data) -> TrainConfig:
         recipe = replace(recipe, batch_size=batch_for(target.facts["train"]))
     if cfg.method.trains_on == "nothing":
         recipe = replace(recipe, model=cfg.pretrain.model, trainable="all", head="fresh", head_columns=None)
-        recipe = replace(recipe, solver={}, bn_passes=0)
+        recipe = replace(recipe, solver=None, bn_passes=0)
     return recipe if recipe.trainable == "head" else replace(recipe, frozen_bn=True)
 
 
@@ -111,7 +111,7 @@ def adapting(transfer: TrainConfig) -> TrainConfig | None:
 def probed(cfg: Config, transfer: TrainConfig, target: Data) -> dict[str, SignalsConfig]:
     """What is asked of the model that is transferred, by split of the target: the features that a solver and an
     evaluation of its head look at; nothing without a solver."""
-    if not transfer.solver:
+    if transfer.solver is None:
         return {}
     splits = {"train", cfg.evaluate.split} | ({heldout_of(target.splits)} if transfer.eval_every else set())
     size = cfg.signals.batch_size

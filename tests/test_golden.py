@@ -256,7 +256,7 @@ def test_a_default_that_goes_must_not_come_back_as_another(table):
 
 ROLES = {  # what a `_target_` is the value of -> the stage that calls it; score, select and cut are in cheap stages
     "reader": "index", "codec": "decode", "model": "train", "schedule": "train", "momentum": "train",
-    "sampler": "train",
+    "sampler": "train", "solver": "train", "keep": "train",
 }  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def test_five_seeds_of_a_ready_network_share_one_pass_over_each_split(jobs, read
 
 def test_a_solver_gives_what_the_loop_gives_and_its_history(jobs, ready):
     words = [*READY, *LINEAR, f"pretrain.checkpoint={ready}", "transfer.batch_size=16", "transfer.epochs=4"]
-    (fused,), (loop,) = jobs.run(*words), jobs.run(*words, "transfer.solver={}")
+    (fused,), (loop,) = jobs.run(*words), jobs.run(*words, "transfer.solver=null")
     assert fused["keys"]["adapted"] != loop["keys"]["adapted"]
     heads = [load_network(jobs.store / "train" / row["keys"]["adapted"]).head.weight for row in (fused, loop)]
     torch.testing.assert_close(*heads, rtol=1e-4, atol=1e-6)
@@ -162,7 +162,7 @@ def test_statistics_of_batch_norm_are_taken_anew_once_and_nothing_else_moves(job
 def test_a_finished_network_is_measured_without_training(jobs, ready):
     (row,) = jobs.run(*READY, *LINEAR, f"pretrain.checkpoint={ready}")
     state = jobs.store / "train" / row["keys"]["adapted"] / "model.pt"
-    words = [*READY, *LINEAR, "transfer.solver={}", "transfer.epochs=0", "transfer.head=reuse"]
+    words = [*READY, *LINEAR, "transfer.solver=null", "transfer.epochs=0", "transfer.head=reuse"]
     words = [word for word in words if word != "transfer.epochs=2"]
     (again,) = jobs.run(*words, f"pretrain.checkpoint={state}")
     assert again["metrics"]["target_top1"] == row["metrics"]["target_top1"]

@@ -82,8 +82,8 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError("transfer.epochs", 0, "1 or more, or transfer.head=reuse: a fresh head has learned nothing")
     if recipe.trainable == "head":
         check_head(recipe, role)
-    if recipe.solver:
-        check_solver(recipe, role)
+    if recipe.solver is not None:
+        check_solver(recipe, recipe.solver, role)
 
 
 def check_head(recipe: TrainConfig, role: str) -> None:
@@ -95,24 +95,24 @@ def check_head(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
 
 
-def check_solver(recipe: TrainConfig, role: str) -> None:
+def check_solver(recipe: TrainConfig, solver: dict[str, Any], role: str) -> None:
     """Raise a ConfigError for a solver of a head that does not exist or takes other constants, and for what it would
     ignore: it sees features and one optimiser, and nothing of the training loop."""
-    check_target(recipe.solver, f"{role}.solver", SOLVED)
+    check_target(solver, f"{role}.solver", SOLVED)
     plain, what = TrainConfig(), "as by default: a solver fits a head on features, in one process"
     for name in UNSOLVED:
         if getattr(recipe, name) != getattr(plain, name):
             raise ConfigError(f"{role}.{name}", getattr(recipe, name), f"{getattr(plain, name)!r}, {what}")
+    target, optimizer = solver["_target_"], recipe.optimizer.get("_target_")
     if recipe.trainable != "head":
-        raise ConfigError(f"{role}.solver", recipe.solver["_target_"], f"{{}}, or {role}.trainable=head")
-    if recipe.solver["_target_"] == f"{SOLVERS}sgd":
-        takes = {"_target_", "lr", "momentum", "weight_decay"}
-        if recipe.optimizer.get("_target_") != "torch.optim.SGD" or recipe.optimizer.keys() - takes:
-            expected = f"torch.optim.SGD with lr, momentum and weight_decay alone, or {role}.solver={{}}"
-            raise ConfigError(f"{role}.optimizer", Shown(recipe.optimizer.get("_target_")), expected)
-    elif recipe.solver["_target_"].startswith(SOLVERS) and recipe.optimizer.get("_target_") != "torch.optim.LBFGS":
-        expected = "torch.optim.LBFGS, which takes all examples at once"
-        raise ConfigError(f"{role}.optimizer", Shown(recipe.optimizer.get("_target_")), expected)
+        raise ConfigError(f"{role}.solver", target, f"null, or {role}.trainable=head")
+    if target == f"{SOLVERS}sgd":
+        others = recipe.optimizer.keys() - {"_target_", "lr", "momentum", "weight_decay"}
+        if optimizer != "torch.optim.SGD" or others:
+            expected = f"torch.optim.SGD with lr, momentum and weight_decay alone, or {role}.solver=null"
+            raise ConfigError(f"{role}.optimizer", Shown(optimizer), expected)
+    elif target.startswith(SOLVERS) and optimizer != "torch.optim.LBFGS":
+        raise ConfigError(f"{role}.optimizer", Shown(optimizer), "torch.optim.LBFGS, which takes all examples at once")
 
 
 def check_sampler_spec(sampler: dict[str, Any], key: str) -> None:

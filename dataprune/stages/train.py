@@ -176,14 +176,14 @@ class Training:
     def learn(self, network: Network) -> dict[str, Any]:
         """Train the network; returns what a solver tells of what it chose."""
         module, chosen = self.classifier(network), {}
-        if self.config.solver:
-            chosen = self._solve(module)
+        if self.config.solver is not None:
+            chosen = self._solve(module, self.config.solver)
         else:
             self.fit(module)
         self.tally.take_over(module.tally.state())
         return chosen
 
-    def _solve(self, module: Classifier) -> dict[str, Any]:
+    def _solve(self, module: Classifier, solver: dict[str, Any]) -> dict[str, Any]:
         config, network = self.config, module.network.to(self.device)
         followed = None
         if config.eval_every:
@@ -194,7 +194,7 @@ class Training:
         probe = Probe(module, self.work / "history.jsonl", self.epochs, followed, config.eval_every)
         weights = None if self.weights is None else torch.from_numpy(self.weights).to(self.device)
         parts = {"vectors": of_train.features, "labels": of_train.labels, "weights": weights, "order": self.order}
-        return probe.solve(config.solver, **parts, steps=self.steps, optimizer=config.optimizer)
+        return probe.solve(solver, **parts, steps=self.steps, optimizer=config.optimizer)
 
     def classifier(self, network: Network) -> Classifier:
         """The LightningModule."""

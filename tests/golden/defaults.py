@@ -23,6 +23,8 @@ from dataprune.models import networks, text
 from dataprune.scores.gradients import grand
 from dataprune.training import schedules
 from dataprune.training.adversarial import pgd
+from dataprune.training.keep_masks import KeepMasks
+from dataprune.training.linear import full_batch, sgd
 from tests.golden import pinned
 
 STAGES = (
@@ -43,7 +45,7 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
         "index": readers(),
         "decode": [Images, Tokens],
         "adopt": [*public(networks), *public(text)],  # builds the network
-        "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd],
+        "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd, sgd, full_batch, KeepMasks],
         "signals": [grand],
     }
     return called.get(stage, [])
