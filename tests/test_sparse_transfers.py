@@ -10,7 +10,9 @@ from hydra import compose, initialize_config_dir
 import dataprune.__main__ as entry
 from dataprune.checks.config import typed
 from dataprune.checks.job import check_functions
+from dataprune.data.codecs import compare_views
 from dataprune.errors import ConfigError
+from dataprune.estimate import estimate
 from dataprune.models.networks import build
 from dataprune.passes import load_network
 from dataprune.training.schedules import multistep
@@ -207,6 +209,42 @@ def test_without_source_data_nothing_is_asked_of_them(jobs, words, message):
 def test_what_a_solver_would_ignore_is_refused(jobs, ready, word, message):
     with pytest.raises(ConfigError, match=message):
         jobs.run(*READY, *LINEAR, f"pretrain.checkpoint={ready}", word)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method=random", "pretrain.epochs=0"], r"^pretrain\.epochs=0: expected 1 or more: method=random"),
+        (["surrogate.epochs=0"], r"^surrogate\.epochs=0: .*nothing to record"),
+    ],
+)
+def test_nothing_is_learned_only_where_nothing_is_asked_of_it(jobs, words, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs.run(*words)
+
+
+def test_a_frozen_network_stays_in_eval_mode_in_the_loop_too(jobs, ready):
+    words = [*READY, *LINEAR, f"pretrain.checkpoint={ready}", "transfer.solver=null", "transfer.augment.flip=true"]
+    (row,) = jobs.run(*words)
+    adapted = load_network(jobs.store / "train" / row["keys"]["adapted"]).backbone.state_dict()
+    before = load_network(jobs.store / "adopt" / row["keys"]["model"]).backbone.state_dict()
+    assert all(torch.equal(value, adapted[name]) for name, value in before.items())
+
+
+def test_an_estimate_builds_nothing(jobs, ready, capsys):
+    estimate(jobs.config(*READY, *LINEAR, f"pretrain.checkpoint={ready}", "transfer.bn_passes=1"))
+    plan = capsys.readouterr().out
+    for role in ("model", "reestimated", "features.train", "features.test", "adapted", "target_result"):
+        assert f" {role} " in plan
+    assert "source_result" not in plan
+    assert not (jobs.store / "train").exists()
+
+
+def test_images_of_another_kind_than_the_networks_own_are_told_of(caplog):
+    compare_views({"interpolation": "bilinear"}, {"interpolation": "bicubic", "file": "rigl.pth"}, "model")
+    assert "model: rigl.pth was trained on bicubic images, these are bilinear" in caplog.text
+    compare_views({"interpolation": "bicubic"}, {"interpolation": "bicubic", "file": "other.pth"}, "model")
+    assert "other.pth" not in caplog.text
 
 
 def test_a_network_as_its_function_makes_it_needs_neither_file_nor_training(jobs):

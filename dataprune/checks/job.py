@@ -136,6 +136,11 @@ def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     """Raise a ConfigError if the method cannot run: no selector, unknown arrays, or arrays that nobody records."""
     if method.trains_on == "nothing" and cfg.target is None and key == "method":
         raise ConfigError("target", None, f"a target: {method.name} learns from it alone")
+    if cfg.pretrain.epochs == 0 and cfg.pretrain.checkpoint is None and method.trains_on not in ("full", "nothing"):
+        what = (
+            f"1 or more: {key}={method.name} is about what a network is trained on (baselines=none takes others away)"
+        )
+        raise ConfigError("pretrain.epochs", 0, what)
     if method.trains_on == "dynamic":
         check_dynamic(cfg, method, key)
     elif method.sampler:

@@ -33,7 +33,7 @@ def check_recipe(recipe: TrainConfig, role: str) -> None:
     check_optimizer(recipe.optimizer, f"{role}.optimizer")
     if recipe.sampler:
         check_sampler_spec(recipe.sampler, f"{role}.sampler")
-        if recipe.epochs is None:
+        if not recipe.epochs:
             key, expected = f"{role}.iterations", f"null, and {role}.epochs instead: a sampler chooses by epoch"
             raise ConfigError(key, recipe.iterations, expected)
     for name, callback in recipe.callbacks.items():
@@ -80,6 +80,8 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(f"{role}.bn_passes", recipe.bn_passes, "0: only a model that comes in has other statistics")
     if role == "transfer" and recipe.epochs == 0 and recipe.head == "fresh":
         raise ConfigError("transfer.epochs", 0, "1 or more, or transfer.head=reuse: a fresh head has learned nothing")
+    if recipe.epochs == 0 and recipe.record.forward != "none":
+        raise ConfigError(f"{role}.epochs", 0, f"1 or more, or {role}.record.forward=none: there is nothing to record")
     if recipe.trainable == "head":
         check_head(recipe, role)
     if recipe.solver is not None:
