@@ -57,7 +57,7 @@ class DataConfig:
     """A data set: who reads it, and which codec makes inputs of its examples. See conf/source for examples."""
 
     name: str = MISSING
-    reader: dict[str, Any] = field(default_factory=dict)  # _target_ and its constants; returns data.examples.Dataset
+    reader: dict[str, Any] = field(default_factory=dict)  # _target_, constants; returns a Dataset; {} = no data
     path: str | None = None  # handed to the reader as `path`, if it has one
     columns: list[str] | None = None  # the same, of a reader that takes `columns`: those that hold the text
     codec: dict[str, Any] = field(default_factory=lambda: {"_target_": "dataprune.data.images.Images"})
@@ -74,9 +74,15 @@ class DataConfig:
     limit: LimitConfig = field(default_factory=LimitConfig)
     validation: float | None = None  # the share of train, of each class, that becomes the validation split
     expect: Any = field(default_factory=dict)  # published sizes, {split or classes: number}; null = any
+    published: dict[str, Any] = field(default_factory=dict)  # what a study says of it, for interpolations; in no key
     storage: str | None = None  # gone; says what to write instead
     seed: int = _number(0, 0)  # of `limit` and of readers that draw
     content: str = _choice("full", "full", "stat")  # what tells data apart: every byte, or names and sizes of files
+
+    @property
+    def absent(self) -> bool:
+        """Whether there are no such data (source=none): the model is ready and only transferred."""
+        return not self.reader
 
     @property
     def table(self) -> IndexConfig:
@@ -112,7 +118,7 @@ class TrainConfig:
     momentum: dict[str, Any] = field(default_factory=dict)  # the same for the optimiser's momentum, if it moves
     resolution: dict[str, int] = field(default_factory=dict)  # low, high, start, end: ramp in pixels; not of memory
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
-    epochs: int | None = _number(None, 1)
+    epochs: int | None = _number(None, 0)  # 0 = nothing is learned: the model as it comes
     iterations: int | None = _number(None, 1)  # instead of epochs: optimiser steps, whatever the subset's size
     # global: shared out over the processes; 0 (transfer) = min(1024, largest power of two <= a quarter of the examples)
     batch_size: int = _number(128, 0)
@@ -124,6 +130,8 @@ class TrainConfig:
     record: RecordConfig = field(default_factory=RecordConfig)
     trainable: str = _choice("all", "all", "head")  # head = linear probe: backbone frozen, in eval mode
     frozen_bn: bool = True  # of trainable=head; False = the backbone's batch norm goes on adapting its statistics
+    solver: dict[str, Any] | None = None  # of trainable=head: _target_ of training.linear; null = the loop
+    bn_passes: int = _number(0, 0)  # of a transfer: over train, in train mode, before anything is learned
     # of a model that comes in; matched: the rows of those of its classes that have the new classes' names
     head: str = _choice("fresh", "fresh", "reuse", "matched")
     # of a head that is reused: the file of the outputs that are kept, in their order (mapping_dict.txt)

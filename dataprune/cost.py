@@ -30,7 +30,7 @@ FIGURES = {  # the stem of a role -> the figure that it belongs to
     **dict.fromkeys(["clusters", "neighbors", "scores", "cut", "combined"], "score_s"),
     **dict.fromkeys(["subset", "order"], "select_s"),
     **dict.fromkeys(["model"], "train_s"),
-    **dict.fromkeys(["adapted"], "transfer_s"),
+    **dict.fromkeys(["reestimated", "features", "adapted"], "transfer_s"),
     **dict.fromkeys(["source_result", "target_result"], "evaluate_s"),
 }
 

@@ -32,6 +32,11 @@ class Data:
         """What is known of it before anything is trained: classes, examples of each split, input."""
         return self.table.facts | self.pixels.facts
 
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that it has."""
+        return [name for name in ("train", "validation", "test") if name in self.table.facts]
+
     @cached_property
     def classes(self) -> list[str]:
         """Class names; a label is a position in this list."""

@@ -49,10 +49,10 @@ def estimate(cfg: Config, stamps: Stamps | None = None) -> None:
     stamps: of a driver with many jobs, which looks at the files of a data set once.
     """
     needs, found, shared = _new_needs(cfg, {} if stamps is None else stamps)
-    print(f"\n{'':18}{'stage':14}{'':10}{'seconds':>9}{'RAM MB':>9}{'disk MB':>9}")
+    print(f"\n{'':18}{'stage':16}{'':10}{'seconds':>9}{'RAM MB':>9}{'disk MB':>9}")
     for name, n in needs:
         shown = "unknown" if n.seconds is None else f"{n.seconds:.1f}"
-        print(f"{name:18}{n.role:14}{n.stage:10}{shown:>9}{n.ram_mb:9.0f}{n.disk_mb:9.1f}")
+        print(f"{name:18}{n.role:16}{n.stage:10}{shown:>9}{n.ram_mb:9.0f}{n.disk_mb:9.1f}")
     seconds, disk = sum(n.seconds or 0.0 for _, n in needs), sum(n.disk_mb for _, n in needs)
     unknown = sum(n.seconds is None for _, n in needs)
     ram = max((n.ram_mb for _, n in needs), default=0.0)
@@ -170,7 +170,8 @@ class Planner(Stages):
         return Need(role, "train", seconds, speed.images_mb + 4 * speed.model_mb, disk)
 
     def _look(self, name: str, config: Any, role: str, results: dict[str, Result]) -> Need:
-        of_surrogate = isinstance(config, SignalsConfig) or role.startswith("heldout")
+        of_target = role.startswith("features.")  # of the model that is transferred
+        of_surrogate = (isinstance(config, SignalsConfig) and not of_target) or role.startswith("heldout")
         speed = self._speed(self.cfg.surrogate if of_surrogate else self.cfg.pretrain, results)
         arrays = _looked_at(config)
         rows, passes = results["examples"].facts[config.split], {array.passes for array in arrays}

@@ -4,7 +4,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from dataprune.config import Config, DataConfig, MethodConfig, TrainConfig
+from dataprune.config import Config, DataConfig, MethodConfig, SignalsConfig, TrainConfig
+from dataprune.data.examples import heldout_of
 from dataprune.data.order import batch_for, steps_of
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError
@@ -94,7 +95,41 @@ def transferring(cfg: Config, target: Data) -> TrainConfig:
         recipe = replace(recipe, batch_size=batch_for(target.facts["train"]))
     if cfg.method.trains_on == "nothing":
         recipe = replace(recipe, model=cfg.pretrain.model, trainable="all", head="fresh", head_columns=None)
+        recipe = replace(recipe, solver=None, bn_passes=0)
     return recipe if recipe.trainable == "head" else replace(recipe, frozen_bn=True)
+
+
+def adapting(transfer: TrainConfig) -> TrainConfig | None:
+    """The recipe that only takes the statistics of batch norm on the target, before a transfer that wants it; the same
+    for all seeds."""
+    if not transfer.bn_passes:
+        return None
+    told = ("bn_passes", "batch_size", "loader", "decoder", "channels_last")
+    return TrainConfig(epochs=0, head="reuse", trainable="head", **{name: getattr(transfer, name) for name in told})
+
+
+def probed(cfg: Config, transfer: TrainConfig, target: Data) -> dict[str, SignalsConfig]:
+    """What is asked of the model that is transferred, by split of the target: the features that a solver and an
+    evaluation of its head look at; nothing without a solver."""
+    if transfer.solver is None:
+        return {}
+    splits = {"train", cfg.evaluate.split} | ({heldout_of(target.splits)} if transfer.eval_every else set())
+    asked = replace(cfg.signals, arrays=["features"], functions={}, epoch=None)  # its batches and its runtime
+    return {split: replace(asked, split=split) for split in sorted(splits)}
+
+
+def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """Which loaders read the source, and which the targets, each with a recipe that names it."""
+    # without a surrogate and a training the source is indexed all the same: its facts stand in the row
+    of_source = {cfg.pretrain.reads: "pretrain"}
+    if cfg.source.absent and cfg.transfer and cfg.pretrain.checkpoint is not None:
+        of_source = {cfg.transfer.reads: "transfer"}
+    if plan.needs_surrogate:
+        of_source.setdefault(cfg.surrogate.reads, "surrogate")
+    of_target = {cfg.transfer.reads: "transfer"} if cfg.transfer else {}
+    if "target_signals" in plan.looks:
+        of_target.setdefault(cfg.surrogate.reads, "surrogate")
+    return of_source, of_target
 
 
 def normalised(data: DataConfig, source: Data) -> DataConfig:
@@ -105,15 +140,3 @@ def normalised(data: DataConfig, source: Data) -> DataConfig:
     if codec.get("mean") is None:
         raise ConfigError("target.normalise", "source", "own: the source's codec has no mean and std")
     return replace(data, mean=list(codec["mean"]), std=list(codec["std"]))
-
-
-def loaders(cfg: Config, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
-    """Which loaders read the source, and which the targets, each with a recipe that names it."""
-    # without a surrogate and a training the source is indexed all the same: its facts stand in the row
-    of_source = {cfg.pretrain.reads: "pretrain"}
-    if plan.needs_surrogate:
-        of_source.setdefault(cfg.surrogate.reads, "surrogate")
-    of_target = {cfg.transfer.reads: "transfer"} if cfg.transfer else {}
-    if "target_signals" in plan.looks:
-        of_target.setdefault(cfg.surrogate.reads, "surrogate")
-    return of_source, of_target

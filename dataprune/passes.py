@@ -13,13 +13,14 @@ import torch
 from dataprune import ranks
 from dataprune.callables import codes_of
 from dataprune.checkpoints.masks import FILE as MASKS
-from dataprune.checkpoints.masks import read_masks
+from dataprune.checkpoints.masks import prunable, read_masks
 from dataprune.config import RunConfig
 from dataprune.data.codecs import disagreement
 from dataprune.data.examples import Examples
 from dataprune.data.feed import Feed
-from dataprune.errors import ConfigError
-from dataprune.models.networks import Network, build, laid_out
+from dataprune.errors import ConfigError, Shown
+from dataprune.models.flops import Inputs, sparse_flops
+from dataprune.models.networks import FEATURES, Network, build, laid_out
 from dataprune.models.tally import FORWARD, Tally
 from dataprune.progress import track
 from dataprune.selectors.classes import examples_of
@@ -111,6 +112,19 @@ def batches_in(ids: np.ndarray, batch_size: int) -> int:
     return math.ceil(len(ids) / batch_size)
 
 
+def trained_on(subset: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the ids of a select result, int64 sorted (None = all n), and their weights, float32 (n,) of mean 1 over
+    the ids, or None."""
+    if subset is None:
+        return np.arange(n), None
+    ids, weights = np.load(subset / "ids.npy"), None
+    if (subset / "weights.npy").exists():
+        kept = np.load(subset / "weights.npy")
+        weights = np.zeros(n, np.float32)
+        weights[ids] = kept / kept.mean()
+    return ids, weights
+
+
 def measured(subset: Path | None, examples: Examples) -> np.ndarray:
     """Return the ids of a split on which a model trained on `subset` (a select result; None = on all) is measured.
 
@@ -121,6 +135,53 @@ def measured(subset: Path | None, examples: Examples) -> np.ndarray:
     if subset is not None and (subset / "classes.npy").exists():
         return examples_of(np.load(subset / "classes.npy"), examples.labels)
     return np.arange(len(examples))
+
+
+def of_features(
+    network: Network, features: Path, ids: np.ndarray, batch_size: int, device: torch.device, tally: Tally
+) -> Iterator[torch.Tensor]:
+    """Logits float32 (b, classes) of `ids`, from features that a result of stage signals holds; added to `tally`."""
+    head, vectors = network.head.to(device), np.load(features / "features.npy", mmap_mode="r")
+    mine = ranks.part(ids, batch_size)
+    for start in range(0, len(mine), batch_size):
+        rows = torch.from_numpy(vectors[mine[start : start + batch_size]]).to(device)
+        tally.add(FORWARD, {FEATURES: rows})
+        with torch.inference_mode():
+            yield head(rows).float()
+
+
+def sizes(network: Network, example: Inputs | None) -> dict[str, float | None]:
+    """Return density, flops_dense and flops_sparse of a network.
+
+    density: the share of the backbone's prunable weights that is not zero, to four digits. FLOPs are those of one
+    example's forward pass, head included; flops_sparse: each layer's times its density. None = they cannot be counted.
+    example: its inputs without the batch; None = not known.
+    """
+    left = {name: w.detach().count_nonzero().item() / max(1, w.numel()) for name, w in prunable(network).items()}
+    numbers = {name: w.numel() for name, w in prunable(network).items() if not name.startswith("head.")}
+    zeros = sum(round((1 - left[name]) * n) for name, n in numbers.items())
+    density = round(1 - zeros / max(1, sum(numbers.values())), 4)
+    layers = {name.removesuffix(".weight"): of for name, of in left.items()}
+    dense, sparse = (None, None) if example is None else sparse_flops(network, example, layers)
+    return {"density": density, "flops_dense": dense, "flops_sparse": sparse}
+
+
+def blank_of(examples: Examples) -> dict[str, torch.Tensor] | None:
+    """Return the inputs of one made-up example, without the batch; None = a user's codec makes up none."""
+    try:
+        return {name: x[0] for name, x in examples.codec.blank(examples.input, 1).items()}
+    except NotImplementedError:
+        return None
+
+
+def check_outputs(outputs: int, classes: int, exactly: bool) -> None:
+    """Raise a ConfigError where a head that is kept has too few outputs for the classes of a target, or (exactly: it is
+    measured as it comes) another number."""
+    if exactly and outputs != classes:
+        found = Shown(f"a head of {outputs} outputs")
+        raise ConfigError("transfer.head", found, f"{classes}, the classes of the target, as nothing is learned")
+    if outputs < classes:
+        raise ConfigError("transfer.head", "reuse", f"fresh: the old head has fewer than {classes} outputs")
 
 
 def check_input(network: Network, examples: Examples) -> None:

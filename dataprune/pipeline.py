@@ -16,11 +16,10 @@ from dataprune.checks.job import check_functions
 from dataprune.checks.networks import check_head
 from dataprune.checks.training import check_claim, check_training
 from dataprune.config import Config, EvaluateConfig, SignalsConfig, TrainConfig
-from dataprune.cost import cost_file
+from dataprune.data.examples import heldout_of
 from dataprune.dataset import Data
-from dataprune.experiments import experiments, loaders, normalised, pretraining, transferring
+from dataprune.experiments import adapting, experiments, loaders, normalised, pretraining, probed, transferring
 from dataprune.formats.dynamics import digest
-from dataprune.formats.dynamics import look as look_at_files
 from dataprune.influence.collect import check_influence, collect
 from dataprune.launch import Follow
 from dataprune.models.weights import weights_of
@@ -28,11 +27,7 @@ from dataprune.plan import PREFIX, Call, Plan, plan_of
 from dataprune.rows import row_name, row_of
 from dataprune.stage_calls import Stages, Stamps
 from dataprune.stage_configs import (
-    AdoptConfig,
-    ClusterConfig,
     CombineConfig,
-    DynamicsConfig,
-    NeighborsConfig,
     ScoreConfig,
     SelectConfig,
     StepConfig,
@@ -40,6 +35,7 @@ from dataprune.stage_configs import (
 from dataprune.store import Result, Store
 from dataprune.store.jobs import RunningJob
 from dataprune.streams import number
+from dataprune.taken_over import adopt, content_of, dynamics, taken_over
 
 BATCHES_EACH = 8  # that a process which looks at data has at least, where there are several
 log = logging.getLogger(__name__)
@@ -106,22 +102,35 @@ def prune(stage: Stages, cfg: Config, plan: Plan, source: Data, target: Data | N
 
 
 def pretrain(stage: Stages, cfg: Config, source: Data, subset: Result | None) -> Result:
-    """Train on what is left of the source and measure there; the model."""
+    """Train on what is left of the source and measure there, or adopt a model; the model."""
     if cfg.pretrain.subset is not None:
         check_claim(cfg, source.table, subset)
-    model = train(stage, pretraining(cfg, source), "model", source, subset=subset)
-    part = subset if cfg.method.level == "class" or cfg.method.val_path is not None else None  # it is measured on
-    whole = replace(cfg.evaluate, half="all", metric="top1")  # these are of the target
-    evaluate(stage, whole, "source", source, cfg.pretrain, model=model, subset=part)
+    recipe = pretraining(cfg, source)
+    if recipe.checkpoint is not None and cfg.source.absent:
+        return adopt(stage, recipe, "model", source, known=False)
+    model = train(stage, recipe, "model", source, subset=subset)
+    if not cfg.source.absent:
+        part = subset if cfg.method.level == "class" or cfg.method.val_path is not None else None  # it is measured on
+        whole = replace(cfg.evaluate, half="all", metric="top1")  # these are of the target
+        evaluate(stage, whole, "source", source, cfg.pretrain, model=model, subset=part)
     return model
 
 
 def transfer(stage: Stages, cfg: Config, source: Data, target: Data, model: Result | None) -> None:
-    """Train on the target, from the source's model if there is one, and measure there."""
+    """Fit the head, or all of it, on the target, from the source's model if there is one, and measure there."""
     config = transferring(cfg, target)
     named = source.table if config.head == "matched" else None  # its class names say which rows of the head stay
-    adapted = train(stage, config, "adapted", target, init=model, init_examples=named)
-    evaluate(stage, cfg.evaluate, "target", target, config, model=adapted)
+    if (statistics := adapting(config)) is not None:
+        model = train(stage, statistics, "reestimated", target, init=model)
+    seen = {  # once for all seeds and solvers
+        f"features.{split}": look(stage, "signals", asked, f"features.{split}", target, config, model=model)
+        for split, asked in probed(cfg, config, target).items()
+    }
+    of_train, of_heldout = (seen.get(f"features.{split}") for split in ("train", heldout_of(target.splits)))
+    inputs = {"init": model, "init_examples": named, "features": of_train, "heldout_features": of_heldout}
+    adapted = train(stage, replace(config, bn_passes=0), "adapted", target, **inputs)  # statistics are there
+    features = seen.get(f"features.{cfg.evaluate.split}")
+    evaluate(stage, cfg.evaluate, "target", target, config, model=adapted, features=features)
 
 
 def evaluate(
@@ -138,7 +147,9 @@ def evaluate(
 def indexed(cfg: Config, stage: Stages) -> tuple[Data, Data | None, dict[str, Data]]:
     """The source, the target and the other targets by name, indexed and found fit for the experiment."""
     of_source, of_target = loaders(cfg, plan_of(cfg))
-    source = stage.data(cfg.source, "source", of_source)
+    # without source data those of the target say what the ready model's images are like
+    given = cfg.target if cfg.source.absent and cfg.target else cfg.source
+    source = stage.data(given, "source", of_source)
     target = stage.data(normalised(cfg.target, source), "target", of_target) if cfg.target else None
     others = {n: stage.data(normalised(d, source), f"others.{n}", of_target) for n, d in cfg.others.items()}
     check_data(cfg, source, {"target": target} | {f"others.{name}": data for name, data in others.items()})
@@ -215,29 +226,6 @@ def clustered(stage: Stages, cfg: Config, source: Data, surrogate: Result, signa
     return stage("cluster", cfg.method.clusters, f"clusters{again}", signals=signals, val_signals=val)
 
 
-def taken_over(stage: Stages, plan: Plan, source: Data) -> dict[str, Result]:
-    """What files tell of the source, as far as the method asks for it: clusters and neighbours, by role."""
-    method, told = plan.method, {}
-    if "clusters" in plan.roles and method.clusters.path is not None:
-        told["clusters"] = assigned(stage, method.clusters, source)
-    if "neighbors" in plan.roles:
-        told["neighbors"] = listed(stage, method.neighbors, source)
-    return told
-
-
-def assigned(stage: Stages, config: ClusterConfig, source: Data) -> Result:
-    """The pseudo classes of the source that files hold."""
-    places = [path for path in (config.path, config.val_path) if path is not None]
-    return stage("cluster", config, "clusters", files=_content(places[0], *map(Path, places)), examples=source.table)
-
-
-def listed(stage: Stages, config: NeighborsConfig, source: Data) -> Result:
-    """The neighbours of each example that files hold."""
-    places = [path for path in (config.neighbors, config.distances, config.ids) if path is not None]
-    files = _content(places[0], *map(Path, places))
-    return stage("neighbors", config, "neighbors", files=files, examples=source.table)
-
-
 def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: Result | None) -> Result:
     """A trained model, or the adopted one if the config names a checkpoint."""
     if config.checkpoint is None:
@@ -245,23 +233,7 @@ def train(stage: Stages, config: TrainConfig, role: str, data: Data, **inputs: R
         columns = None if config.head_columns is None else digest([Path(config.head_columns)])
         foreign = {"weights": weights, "columns": columns}
         return stage("train", config, role, **foreign, **data.inputs(config.reads), **inputs)
-    assert config.model is not None
-    adopted = AdoptConfig(config.checkpoint, config.model, config.density, config.lth_weights)
-    files = _content(config.checkpoint, Path(config.checkpoint))
-    return stage("adopt", adopted, role, files=files, **data.inputs(config.reads))
-
-
-def dynamics(stage: Stages, config: TrainConfig, *, examples: Result) -> Result:
-    """The dynamics that the config says another program has recorded."""
-    assert config.dynamics is not None
-    files = _content(config.dynamics, *look_at_files(config.dynamics).read)
-    foreign = DynamicsConfig(config.dynamics, config.record.probabilities)
-    return stage("dynamics", foreign, "dynamics", files=files, examples=examples)
-
-
-def _content(path: str, *files: Path) -> str:
-    """Digest of the files that are read at a foreign path, and of what tells their cost."""
-    return digest([*files, *filter(None, [cost_file(path)])])
+    return adopt(stage, config, role, data)
 
 
 def score(stage: Stages, call: Call, path: str | None, known: dict[str, Result | None], role: str) -> Result:
@@ -269,7 +241,7 @@ def score(stage: Stages, call: Call, path: str | None, known: dict[str, Result |
     inputs: dict[str, Result | str | None] = {name: known.get(name) for name in call.roles}
     path = path if "path" in call.filled else None
     if path is not None:
-        inputs["files"] = _content(path, Path(path))
+        inputs["files"] = content_of(path, Path(path))
     return stage("score", ScoreConfig(call.function, call.arrays, path), role, **inputs)
 
 
@@ -326,5 +298,5 @@ def select(stage: Stages, cfg: Config, plan: Plan, known: dict[str, Result | Non
         config = replace(config, steps=[prefix], seed=0)
     if method.val_path is not None:
         config = replace(config, heldout=method.val_path)
-        inputs["files"] = _content(method.val_path, Path(method.val_path))
+        inputs["files"] = content_of(method.val_path, Path(method.val_path))
     return stage("select", config, "subset", **inputs)

@@ -17,9 +17,10 @@ from dataprune.store import Result, fingerprint, read_lines
 
 # roles of results -> the config key that they come from
 DATA = {f"{group}{part}": group for group in ("source", "target", "others") for part in ("", "_pixels", "_workers")}
-TRAINED = {"surrogate": "surrogate", "model": "pretrain", "adapted": "transfer"}
+TRAINED = {"surrogate": "surrogate", "model": "pretrain", "reestimated": "reestimated", "adapted": "transfer"}
 CURVES = {"source": "model", "target": "adapted"}  # side -> the training whose accuracies by epoch are its curve
-LOOKS = ("signals", "gradients", "target_signals", "val_signals", "heldout")
+LOOKS = ("signals", "gradients", "target_signals", "val_signals", "heldout", "features.train")
+SIZES = ("density", "flops_dense", "flops_sparse")  # of a network: share of weights left; of one example's pass
 GIVEN_SUBSET = "dataprune.formats.coresets.marks"
 OWN = OWN_SIGNAL.rstrip(".")
 
@@ -40,7 +41,7 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
         "trains_on": cfg.method.trains_on,
         "prune_ratio": ratio_of(cfg, kept),
         "kept": _kept(cfg, results),
-        "of": results["source"].facts["train"],
+        "of": 0 if cfg.source.absent else results["source"].facts["train"],
         "source": cfg.source.name,
         "target": cfg.target.name if cfg.target else None,
         "surrogate": name_of(cfg.surrogate) if "surrogate" in results else None,
@@ -53,11 +54,18 @@ def row_of(cfg: Config, results: dict[str, Result], built: set[str]) -> dict[str
         "claimed": cfg.pretrain.subset is not None and "model" in results,
         "unverified": _unverified(cfg),
         "metrics": _metrics(results),
+        **{name: _of_networks(name, results) for name in SIZES},
         "best": {side: best for side, role in CURVES.items() if (best := best_of(results.get(role))) is not None},
         "cost": cost(results, built),
         "keys": {role: result.key for role, result in results.items()},
         "version": __version__,
     }
+
+
+def _of_networks(name: str, results: dict[str, Result]) -> dict[str, float | None]:
+    """What is known of the size of the networks that were measured, by side; None where it cannot be told."""
+    sides = {side: results[role] for side, role in CURVES.items() if role in results}
+    return {side: network.facts.get(name) for side, network in sides.items()}
 
 
 def _metrics(results: dict[str, Result]) -> dict[str, float]:
@@ -90,7 +98,7 @@ def best_of(trained: Result | None) -> dict[str, Any] | None:
 
 def _kept(cfg: Config, results: dict[str, Result]) -> int:
     """Source examples that the model is trained on: of the subset, else of the training itself, else all."""
-    if cfg.method.trains_on == "nothing":
+    if cfg.method.trains_on == "nothing" or cfg.source.absent:
         return 0
     if "subset" in results and "kept" in results["subset"].facts:
         return results["subset"].facts["kept"]
@@ -168,7 +176,8 @@ def _data_sets(cfg: Config, results: dict[str, Result]) -> dict[str, Any]:
     for role, result in results.items():
         kind, _, name = role.partition(".")
         group = DATA.get(kind)
-        if group is None or (group == "source" and cfg.method.trains_on == "nothing"):
+        unused = cfg.method.trains_on == "nothing" or cfg.source.absent
+        if group is None or (group == "source" and unused):
             continue
         place = made.setdefault("others", {}).setdefault(name, {}) if name else made.setdefault(group, {})
         # of two ways to decode it neither hides the other

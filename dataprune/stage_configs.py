@@ -18,6 +18,7 @@ class AdoptConfig:
     model: dict[str, Any] = field(default_factory=dict)
     density: float | None = None  # of the backbone, as it is claimed
     lth_weights: str = "ticket"  # of a lottery ticket: ticket | trained
+    input: dict[str, Any] = field(default_factory=dict)  # of the images, where the data it was trained on are not there
 
 
 @dataclass

@@ -40,10 +40,12 @@ def options(group):
 
 def paths_of(cfg, tmp_path):
     """Overrides that name existing files wherever the config wants some."""
-    data = {g: cfg[g].reader._target_.split(".")[-2] for g in ("source", "target") if cfg[g]}
+    data = {g: cfg[g].reader._target_.split(".")[-2] for g in ("source", "target") if cfg[g] and cfg[g].reader}
     paths = [f"{g}.path={tmp_path / 'data'}" for g, reader in data.items() if reader in NEEDS_PATH]
     # its content is looked at when a job runs, not before
     paths += [f"{g}.codec.tokenizer=words.json" for g, reader in data.items() if reader == "text_files"]
+    if not cfg.source.reader:  # a ready network instead
+        paths.append(f"pretrain.checkpoint={tmp_path / 'data' / 'train.parquet'}")
     if cfg.method.name in FROM_FILES:
         paths.append(f"method.path={tmp_path / 'data' / 'train.parquet'}")
     return paths

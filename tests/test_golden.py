@@ -256,7 +256,7 @@ def test_a_default_that_goes_must_not_come_back_as_another(table):
 
 ROLES = {  # what a `_target_` is the value of -> the stage that calls it; score, select and cut are in cheap stages
     "reader": "index", "codec": "decode", "model": "train", "schedule": "train", "momentum": "train",
-    "sampler": "train", "callbacks": "train", "signals": "signals",
+    "sampler": "train", "callbacks": "train", "solver": "train", "signals": "signals",
 }  # fmt: skip
 BY_NAME = ("callbacks", "signals")  # these hold several, by names of the user's
 

@@ -21,8 +21,8 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "checks.augmentation": 3, "plan": 4, "training.recorder": 4, "checks.recipes": 4, "signals": 4, "passes": 4,
     "checkpoints": 4, "checkpoints.masks": 3, "runtimes": 3, "checkpoints.onnx": 5, "checkpoints.__main__": 6,
     "training": 5, "checks.rehearsal": 5, "experiments": 5, "stages": 6,
-    "speed": 7, "stage_calls": 7, "checks": 7,
-    "rows": 7, "influence.collect": 7, "pipeline": 8, "estimate": 9, "throughput": 9,
+    "speed": 7, "stage_calls": 7, "checks": 7, "taken_over": 8,
+    "rows": 7, "influence.collect": 7, "pipeline": 9, "estimate": 10, "throughput": 10,
     "tracking": 9, "commands": 9, "select": 10, "export": 10, "report": 10, "influence": 11, "__main__": 11,
 }  # fmt: skip
 FUNCTIONS_OF_ARRAYS = {

@@ -21,20 +21,31 @@ def fitted(state: dict[str, torch.Tensor], network: nn.Module, key: str) -> dict
     its projection; it, and one of which all names begin with `backbone.`, has no classifier, and there is no `head` in
     what is returned. Anything else that is left over raises ConfigError.
     """
-    state = _stripped(state)
     wanted = network.state_dict()
     if not isinstance(network, Network):
-        state = _converted(state, network)
+        state = _converted(_stripped(state), network)
         _check_whole(state, wanted, set(), key)
         return state
+    state, body_only = _named(_stripped(state), network)
+    heads = {name for name in wanted if name.startswith("head.")} if body_only else set()
+    _check_whole(state, wanted, heads, key)
+    return state
+
+
+def outputs_of(state: dict[str, torch.Tensor], network: Network) -> int | None:
+    """Return how many outputs the classifier of a checkpoint has; None = it has none, or not one layer."""
+    named = _named(_stripped(state), network)[0]
+    return len(named["head.weight"]) if "head.weight" in named else None
+
+
+def _named(state: dict[str, torch.Tensor], network: Network) -> tuple[dict[str, torch.Tensor], bool]:
+    """The tensors under the names of our network, and whether they are those of a backbone alone."""
     body_only = all(name.startswith("backbone.") for name in state)
     if any(name.startswith(QUERY) for name in state):
         state, body_only = _query_encoder(state), True
     if not any(name.startswith("backbone.") for name in state):  # a foreign classifier may be called head, as ours is
-        state = _of_backbone(_converted(state, network.backbone), wanted, not body_only)
-    heads = {name for name in wanted if name.startswith("head.")} if body_only else set()
-    _check_whole(state, wanted, heads, key)
-    return state
+        state = _of_backbone(_converted(state, network.backbone), network.state_dict(), not body_only)
+    return state, body_only
 
 
 def _check_whole(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], optional: set[str], key: str) -> None:

@@ -29,7 +29,7 @@ def typed(composed: DictConfig) -> Config:
         if (train := getattr(cfg, role)) is not None:
             check_train(train, role)
     for role in ("source", "target"):
-        if (data := getattr(cfg, role)) is not None:
+        if (data := getattr(cfg, role)) is not None and not (role == "source" and data.absent):
             check_data_set(data, role)
     for name, data in cfg.others.items():
         check_data_set(data, f"others.{name}")

@@ -25,13 +25,7 @@ from dataprune.stage_configs import ClusterConfig, NeighborsConfig
 def check_functions(cfg: Config) -> None:
     """Raise a ConfigError unless every function that the config names exists, takes the constants it is given, and asks
     only for arrays that something produces. Nothing is imported for that."""
-    others = {f"others.{name}": data for name, data in cfg.others.items()}
-    for role, data in ({"source": cfg.source, "target": cfg.target} | others).items():
-        if data is not None:
-            takes = check_target(data.reader, f"{role}.reader", frozenset({"path", "columns", "seed"}))
-            decoding(data, role)
-            if "path" in takes.names and data.path is None:
-                raise ConfigError(f"{role}.path", None, f"the folder or file that {data.reader['_target_']} reads")
+    check_readers(cfg)
     for role in ("surrogate", "pretrain", "transfer"):
         recipe: TrainConfig | None = getattr(cfg, role)
         if recipe is not None:
@@ -39,8 +33,21 @@ def check_functions(cfg: Config) -> None:
     for key, method in [("method", cfg.method), *((f"baselines.{k}", m) for k, m in cfg.baselines.items())]:
         check_method(cfg, method, key)
         check_checkpoint(cfg, method, key)
+        if cfg.source.absent:
+            check_without_source(cfg, method, key)
     check_runtime(cfg.signals)
     check_devices(cfg)
+
+
+def check_readers(cfg: Config) -> None:
+    """Raise a ConfigError for a data set whose reader or codec does not exist or takes other constants."""
+    others = {f"others.{name}": data for name, data in cfg.others.items()}
+    for role, data in ({"source": cfg.source, "target": cfg.target} | others).items():
+        if data is not None and not (role == "source" and data.absent):
+            takes = check_target(data.reader, f"{role}.reader", frozenset({"path", "columns", "seed"}))
+            decoding(data, role)
+            if "path" in takes.names and data.path is None:
+                raise ConfigError(f"{role}.path", None, f"the folder or file that {data.reader['_target_']} reads")
 
 
 def check_recipe_functions(recipe: TrainConfig, role: str) -> None:
@@ -119,10 +126,28 @@ def check_checkpoint(cfg: Config, method: MethodConfig, key: str) -> None:
     raise ConfigError("pretrain.checkpoint", cfg.pretrain.checkpoint, f"{what} ({remedy})")
 
 
+def check_without_source(cfg: Config, method: MethodConfig, key: str) -> None:
+    """Raise a ConfigError where a job without source data would have to look at some, or has nothing to transfer."""
+    if method.trains_on not in ("full", "nothing"):
+        raise ConfigError(key, method.name, "full: source=none has nothing to select from; or a source of its own")
+    if cfg.target is None:
+        raise ConfigError("target", None, "a target: without one and with source=none there are no data at all")
+    if cfg.transfer is not None and cfg.transfer.head == "matched":
+        raise ConfigError("transfer.head", "matched", "fresh or reuse: source=none has no names of classes")
+    if method.trains_on == "full" and cfg.pretrain.checkpoint is None and cfg.pretrain.epochs != 0:
+        what = "the file of a ready model, or pretrain.epochs=0 (with pretrain.model.pretrained=true, say): source=none"
+        raise ConfigError("pretrain.checkpoint", None, f"{what} has no data to train one on")
+
+
 def check_method(cfg: Config, method: MethodConfig, key: str) -> None:
     """Raise a ConfigError if the method cannot run: no selector, unknown arrays, or arrays that nobody records."""
     if method.trains_on == "nothing" and cfg.target is None and key == "method":
         raise ConfigError("target", None, f"a target: {method.name} learns from it alone")
+    if cfg.pretrain.epochs == 0 and cfg.pretrain.checkpoint is None and method.trains_on not in ("full", "nothing"):
+        what = (
+            f"1 or more: {key}={method.name} is about what a network is trained on (baselines=none takes others away)"
+        )
+        raise ConfigError("pretrain.epochs", 0, what)
     if method.trains_on == "dynamic":
         check_dynamic(cfg, method, key)
     elif method.sampler:

@@ -33,7 +33,7 @@ def check_networks(cfg: Config, plan: Plan, source: Data, target: Data | None) -
     for role, group in _used(cfg, plan):
         data = source if group == "source" else target
         if data is not None and _is_known(getattr(cfg, role).model, data):
-            _check_network(cfg, role, group, data)
+            _check_network(cfg, role, group, data, target)
 
 
 def check_head(plan: Plan, surrogate: Result) -> None:
@@ -59,7 +59,7 @@ def _used(cfg: Config, plan: Plan) -> Iterator[tuple[str, str]]:
     yield "pretrain", "target"  # whose network is what is transferred
 
 
-def _check_network(cfg: Config, role: str, group: str, data: Data) -> None:
+def _check_network(cfg: Config, role: str, group: str, data: Data, target: Data | None) -> None:
     """Build the network of a recipe for the data set that it sees, and try what will be done with it."""
     recipe: TrainConfig = getattr(cfg, role)
     header, input = data.header, data.header["input"]
@@ -69,7 +69,18 @@ def _check_network(cfg: Config, role: str, group: str, data: Data) -> None:
     if trained.checkpointing and trained.checkpoint is None:
         _check_checkpointing(recipe.model or {}, input, role if trained is recipe else "transfer")
     if recipe.checkpoint is not None and group == "source":
-        _check_checkpoint(recipe, input, data.facts["classes"], role)
+        _check_adopted(cfg, role, data, target)
+
+
+def _check_adopted(cfg: Config, role: str, data: Data, target: Data | None) -> None:
+    """Look whether the checkpoint fits the network and, where its head is kept, the target's classes."""
+    recipe, input = getattr(cfg, role), data.header["input"]
+    classes = None if cfg.source.absent else data.facts["classes"]
+    outputs = _check_checkpoint(recipe, input, classes, role)
+    if cfg.transfer is not None and cfg.transfer.head == "reuse" and target is not None:
+        from dataprune.passes import check_outputs  # torch
+
+        check_outputs(outputs, target.facts["classes"], exactly=cfg.transfer.epochs == 0)
 
 
 def _is_known(model: dict[str, Any] | None, data: Data) -> bool:
@@ -141,19 +152,23 @@ def _unweighted(spec: dict[str, Any]) -> dict[str, Any]:
     return spec | {"pretrained": False} if spec.get("pretrained") else spec
 
 
-def _check_checkpoint(recipe: TrainConfig, input: dict[str, Any], classes: int, role: str) -> None:
+def _check_checkpoint(recipe: TrainConfig, input: dict[str, Any], classes: int | None, role: str) -> int:
+    """How many outputs the model has; classes: those that it must have, None = as many as it comes with."""
     import torch
 
     from dataprune.checkpoints.conversion import convert
     from dataprune.checkpoints.loading import check_claims, placed
     from dataprune.checkpoints.masks import figures
     from dataprune.models.networks import build
-    from dataprune.stages.adopt import built_for
+    from dataprune.stages.adopt import built_for, classes_of
 
     assert recipe.model is not None
     assert recipe.checkpoint is not None
     found = convert(Path(recipe.checkpoint), f"{role}.checkpoint", weights=recipe.lth_weights)
+    model = built_for(_unweighted(recipe.model), found, role)
+    outputs = classes_of(found, model, input) if classes is None else classes
     with torch.device("meta"):
-        network = build(built_for(_unweighted(recipe.model), found, role), input, classes)
+        network = build(model, input, outputs)
     _, masks = placed(found, network)
     check_claims(found, figures(masks), recipe.density, f"{role}.density")
+    return outputs

@@ -8,11 +8,18 @@ from hydra.utils import get_method
 from dataprune.callables import check_target, make
 from dataprune.checks.augmentation import check_augmentation
 from dataprune.config import AugmentConfig, TrainConfig
-from dataprune.errors import ConfigError
+from dataprune.errors import ConfigError, Shown
 
 SAMPLED = frozenset({"n", "epochs", "seed"})  # parameters of a sampler that the training fills
 SAMPLERS = "dataprune.dynamic."
 SCHEDULES = "dataprune.training.schedules."  # functions of a step and constants: they can be asked beforehand
+SOLVERS = "dataprune.training.linear."
+SOLVED = frozenset({"task"})  # parameters of a solver that the training fills
+UNSOLVED = (  # what the training loop does and a solver does not
+    "frozen_bn", "augment", "adversarial", "momentum", "resolution", "record", "sampler", "callbacks", "snapshots",
+    "label_smoothing", "clip_norm", "decay_bias_and_norm", "precision", "accumulate", "processes", "buckets", "compile",
+    "checkpointing",
+)  # fmt: skip
 PER_EPOCH, EPOCHS = 10, 50  # of the made-up training that a schedule is asked about
 
 
@@ -26,7 +33,7 @@ def check_recipe(recipe: TrainConfig, role: str) -> None:
     check_optimizer(recipe.optimizer, f"{role}.optimizer")
     if recipe.sampler:
         check_sampler_spec(recipe.sampler, f"{role}.sampler")
-        if recipe.epochs is None:
+        if not recipe.epochs:
             key, expected = f"{role}.iterations", f"null, and {role}.epochs instead: a sampler chooses by epoch"
             raise ConfigError(key, recipe.iterations, expected)
     for name, callback in recipe.callbacks.items():
@@ -62,8 +69,22 @@ def check_unused(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(f"{role}.density", recipe.density, f"null: it says what is left in {role}.checkpoint")
     if role != "transfer" and recipe.batch_size == 0:
         raise ConfigError(f"{role}.batch_size", 0, "1 or more: only a transfer's follows from its target")
+    check_as_it_comes(recipe, role)
     if recipe.trainable == "head":
         check_head(recipe, role)
+    if recipe.solver is not None:
+        check_solver(recipe, recipe.solver, role)
+
+
+def check_as_it_comes(recipe: TrainConfig, role: str) -> None:
+    """Raise a ConfigError for no epochs where something is to be learned or recorded, and for new statistics of a
+    network that is trained."""
+    if role != "transfer" and recipe.bn_passes:
+        raise ConfigError(f"{role}.bn_passes", recipe.bn_passes, "0: only a model that comes in has other statistics")
+    if role == "transfer" and recipe.epochs == 0 and recipe.head == "fresh":
+        raise ConfigError("transfer.epochs", 0, "1 or more, or transfer.head=reuse: a fresh head has learned nothing")
+    if recipe.epochs == 0 and recipe.record.forward != "none":
+        raise ConfigError(f"{role}.epochs", 0, f"1 or more, or {role}.record.forward=none: there is nothing to record")
 
 
 def check_start(recipe: TrainConfig, role: str) -> None:
@@ -85,6 +106,26 @@ def check_head(recipe: TrainConfig, role: str) -> None:
         raise ConfigError(key, recipe.adversarial.epsilon, "0: a head alone is trained on features, not on images")
     if recipe.resolution and recipe.frozen_bn and recipe.augment == AugmentConfig():
         raise ConfigError(f"{role}.resolution", dict(recipe.resolution), "{}: features are computed once")
+
+
+def check_solver(recipe: TrainConfig, solver: dict[str, Any], role: str) -> None:
+    """Raise a ConfigError for a solver of a head that does not exist or takes other constants, and for what it would
+    ignore: it sees features and one optimiser, and nothing of the training loop."""
+    check_target(solver, f"{role}.solver", SOLVED)
+    plain, what = TrainConfig(), "as by default: a solver fits a head on features, in one process"
+    for name in UNSOLVED:
+        if getattr(recipe, name) != getattr(plain, name):
+            raise ConfigError(f"{role}.{name}", getattr(recipe, name), f"{getattr(plain, name)!r}, {what}")
+    target, optimizer = solver["_target_"], recipe.optimizer.get("_target_")
+    if recipe.trainable != "head":
+        raise ConfigError(f"{role}.solver", target, f"null, or {role}.trainable=head")
+    if target == f"{SOLVERS}sgd":
+        others = recipe.optimizer.keys() - {"_target_", "lr", "momentum", "weight_decay"}
+        if optimizer != "torch.optim.SGD" or others:
+            expected = f"torch.optim.SGD with lr, momentum and weight_decay alone, or {role}.solver=null"
+            raise ConfigError(f"{role}.optimizer", Shown(optimizer), expected)
+    elif target.startswith(SOLVERS) and optimizer != "torch.optim.LBFGS":
+        raise ConfigError(f"{role}.optimizer", Shown(optimizer), "torch.optim.LBFGS, which takes all examples at once")
 
 
 def check_sampler_spec(sampler: dict[str, Any], key: str) -> None:

@@ -4,6 +4,7 @@ A codec stands in a config by `_target_` (`source.codec`), with its constants. I
 processes get a copy of. The one of images is `dataprune.data.images.Images`.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from dataprune.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 Columns = dict[str, np.ndarray]  # of one example, by name
 Inputs = dict[str, "torch.Tensor"]  # of a batch, by name: what a network is called with
@@ -143,3 +146,13 @@ def codec_of(spec: Mapping[str, Any]) -> Codec:
 def disagreement(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """Return the first fact in which two inputs differ so that no network takes both; None = one may take both."""
     return next((name for name in [*one, *other] if name not in SIZES and one.get(name) != other.get(name)), None)
+
+
+def compare_views(codec: Mapping[str, Any], said: Mapping[str, Any], label: str) -> None:
+    """Warn of images that are resized in another way than those that an adopted network was trained on.
+
+    codec: of the images, as in their header.json. said: the network's report.json.
+    """
+    wanted = said["interpolation"]
+    if (here := codec.get("interpolation", wanted)) != wanted:
+        log.warning("%s: %s was trained on %s images, these are %s", label, said["file"], wanted, here)

@@ -40,6 +40,31 @@ def forward_flops(network: nn.Module, example: Inputs) -> float | None:
     return _counted(network, example, clean)
 
 
+def sparse_flops(
+    network: nn.Module, example: Inputs, left: Mapping[str, float]
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the FLOPs of one example's forward pass in eval mode, and those of a program that skips zeros: each
+    layer's times its density. (None, None) where they cannot be counted.
+
+    left: the density of layers by their names, from 0 to 1; others count whole. example: as for `forward_flops`.
+    """
+    zeros: list[float] = []
+
+    def note(layer: nn.Module, density: float, output: torch.Tensor) -> None:
+        # each output of a convolution is a kernel's worth of products, of a linear layer a row's
+        zeros.append(2.0 * output.numel() * layer.weight[0].numel() * (1 - density))  # type: ignore[index]
+
+    def clean(network: nn.Module, inputs: Inputs) -> None:  # of a copy, which goes with its hooks
+        for name, layer in network.named_modules():
+            if name in left:
+                layer.register_forward_hook(lambda layer, _, output, name=name: note(layer, left[name], output))
+        with torch.no_grad():
+            network.eval()(**inputs)
+
+    whole = _counted(network, example, clean)
+    return (None, None) if whole is None else (whole, whole - sum(zeros) / BATCH)
+
+
 def step_flops(network: nn.Module, example: Inputs, attack: Attack | None = None) -> float | None:
     """Return one example's share of the FLOPs of a training step, or None where they cannot be counted.
 

@@ -78,7 +78,7 @@ def erk(shapes: Shapes, sparsity: float) -> dict[str, float]:
     share = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
     dense: set[str] = set()
     while thinned := [name for name in shapes if name not in dense]:
-        left = sum(kept(sparsity, sizes[name]) for name in shapes) - sum(sizes[name] for name in dense)
+        left = sum(kept(sparsity, size) for size in sizes.values()) - sum(map(sizes.__getitem__, dense))
         scale = left / sum(share[name] * sizes[name] for name in thinned)
         most = max(share[name] for name in thinned)
         if most * scale <= 1:

@@ -26,7 +26,8 @@ SECONDS = (
     "evaluate_s",
     "total_s",
 )
-MEANS = ("best", "source_top1", "worst_class", "kept", "density")
+MEANS = ("best", "source_top1", "worst_class", "kept")
+NETWORK = ("density", "flops_dense", "flops_sparse")  # share of weights left; FLOPs of one example's pass
 COSTS = ("device_s", "images_forward", "images_backward", "flops", "images_seen", "surrogate_images", *SECONDS)
 
 
@@ -116,21 +117,16 @@ def _measures(row: Row) -> dict[str, Any]:
     """What the row has measured: on the target if there is one, else on the source."""
     side = "target" if row["target"] else "source"
     metrics, best = row["metrics"], row.get("best", {}).get(side, {})
-    return {
+    # rows of earlier versions do not say, their networks are dense; nor does one whose passes cannot be counted
+    network = {name: (row.get(name) or {}).get(side) for name in NETWORK}
+    unknown = {"density": 1.0}
+    return {name: unknown.get(name, np.nan) if value is None else value for name, value in network.items()} | {
         "accuracy": metrics[f"{side}_{PER_CLASS if per_class(row) else 'top1'}"],
         "best": best.get("top1", np.nan),
         "best_split": best.get("split", ""),
-        "density": _density(row, side),
         "worst_class": metrics.get(f"{side}_worst_class_top1", np.nan),
         "source_top1": metrics.get("source_top1", np.nan),
     }
-
-
-def _density(row: Row, side: str) -> float:
-    """The share of weights that are left of the network that was measured; 1 where the row does not say."""
-    said = row.get("density")
-    found = said.get(side) if isinstance(said, dict) else said
-    return 1.0 if found is None else float(found)
 
 
 def _setting(config: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +148,7 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     assert n == len(group), f"{first.label}: rows of one experiment twice (see reading.usable)"
     line = {name: first[name] for name in (*LINE, *SAME)} | {"n": n}
     line |= {"accuracy": group.accuracy.mean(), "std": group.accuracy.std(ddof=1) if n > 1 else np.nan}
-    line |= {name: group[name].mean(skipna=False) for name in (*MEANS, *COSTS)}
+    line |= {name: group[name].mean(skipna=False) for name in (*MEANS, *NETWORK, *COSTS)}
     line["best_split"] = " ".join(sorted(set(group.best_split) - {""}))
     unknown = tuple(sorted({stage for stages in group.unknown for stage in stages}))
     line |= {name: bool(group[name].any()) for name in ("claimed", "unverified")}

@@ -47,7 +47,7 @@ def show_results(
         page.note(tables.CLASSES_ONLY)
         _show_table(page, apart, {})
     page.note(COST)
-    for note in cautions(part, summed):
+    for note in (*tables.zeros(summed), *cautions(part, summed)):
         page.note(note)
     if len(whole):
         _show_plots(page, whole, look)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dataprune.report.cautions import cautions
 from dataprune.report.compare import without_random
-from dataprune.report.lines import COSTS, LINE, SECTION, sections
+from dataprune.report.lines import COSTS, LINE, NETWORK, SECTION, sections
 
 TRANSFER = {"head": "linear probe", "all": "all weights finetuned"}
 CLASSES_ONLY = (
@@ -21,19 +21,8 @@ BEST = (
 )
 TESTED = ["against", "points", "low", "high", "p", "p_holm", "n_random", "verdict"]
 COLUMNS = [*SECTION, "level", "method", "label", "identity", "trains_on", "classes_only", "prune_ratio", "kept", "of"]
-COLUMNS += [
-    "density",
-    "n",
-    "accuracy",
-    "std",
-    "best",
-    "best_split",
-    "worst_class",
-    "source_top1",
-    *COSTS,
-    "unknown",
-    "claimed",
-]
+COLUMNS += ["n", "accuracy", "std", "best", "best_split", "worst_class", "source_top1", *NETWORK, *COSTS]
+COLUMNS += ["unknown", "claimed"]
 BEST_WIDTH = 20  # characters of that column, where there is one
 NARROWEST = 22  # characters of the first column
 
@@ -70,6 +59,17 @@ def paid(line: Any, name: str) -> str:
     text = f"{value:.1e}".replace("e+", "e") if name == "flops" else f"{value:,.{1 if name.endswith('_s') else 0}f}"
     complete = "model" not in line.unknown if name == "images_seen" else not line.unknown
     return text if complete else f">= {text}"
+
+
+def zeros(summed: pd.DataFrame) -> list[str]:
+    """Return a note on the lines whose networks have weights that are zero: density, FLOPs if zeros were skipped."""
+    sparse = [
+        f"{line.label} at {line.prune_ratio:g}: {line.density:.3g} left"
+        + ("" if np.isnan(line.flops_sparse) else f", {line.flops_sparse:.2g} of {line.flops_dense:.2g} FLOPs")
+        for line in summed[summed.density < 1].itertuples()
+    ]
+    words = "Weights of the backbone that are not zero, and FLOPs of one pass if a program skipped zeros"
+    return [f"{words}: {'; '.join(sparse)}."] if sparse else []
 
 
 def called(line: Any) -> str:
@@ -115,7 +115,7 @@ def _section(name: tuple[str, ...], lines: pd.DataFrame, summed: pd.DataFrame, t
         blocks += [] if whole.best.isna().all() else [BEST]
     if len(apart):
         blocks += ["", CLASSES_ONLY, *_lines(apart, width)]
-    blocks += [f"note: {note}" for note in cautions(lines, summed)]
+    blocks += [f"note: {note}" for note in (*zeros(summed), *cautions(lines, summed))]
     if tests is not None:
         blocks += _verdicts(tests, width) + no_random(lines, tests)
     return "\n".join(blocks)

@@ -1,6 +1,7 @@
 """Stage adopt: take foreign weights into one of our networks; what follows need not know where they came from.
 
-Inputs: `examples` (index) of the data that the model was trained on; the checkpoint is a file outside the store, its
+Inputs: `examples` (index) of the data that the model was trained on, or none: then the config says what its images are
+like, and the checkpoint how many classes it knows. The checkpoint is a file outside the store, its
 SHA-256 is in the recipe, as is that of the cost.json beside it. Files: model.pt, network.json, as the train stage
 writes them; masks.npz, a bool array for each convolution and linear layer, True = kept; report.json: which tensor came
 from where, its shape and density, what was dropped and made up.
@@ -16,13 +17,16 @@ import torch
 
 from dataprune.checkpoints import masks as mask_files
 from dataprune.checkpoints.conversion import Converted, convert
+from dataprune.checkpoints.fitting import outputs_of
 from dataprune.checkpoints.loading import check_claims, placed, report
 from dataprune.checkpoints.paths import check_paths
 from dataprune.config import RunConfig
 from dataprune.cost import told_of
+from dataprune.data.codecs import compare_views
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
 from dataprune.models.networks import build, describe
+from dataprune.passes import blank_of, sizes
 from dataprune.stage_configs import AdoptConfig
 from dataprune.store.files import write_json
 
@@ -33,11 +37,11 @@ log = logging.getLogger(__name__)
 
 def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig, label: str) -> dict[str, Any]:
     """Fit the checkpoint's tensors to the network, all of them, or raise a ConfigError that says which do not fit."""
-    examples = Examples.of(inputs, "train")
-    n_classes, key = len(examples.classes), f"{label}.checkpoint"
+    examples, key = Examples.of(inputs, "train") if "examples" in inputs else None, f"{label}.checkpoint"
     found = convert(Path(config.checkpoint), key, weights=config.lth_weights)
-    model = built_for(config.model, found, label)
-    network = build(model, examples.input, n_classes)
+    model, input = built_for(config.model, found, label), config.input if examples is None else examples.input
+    n_classes = classes_of(found, model, input) if examples is None else len(examples.classes)
+    network = build(model, input, n_classes)
     state, masks = placed(found, network)
     figures = mask_files.figures(masks)
     check_claims(found, figures, config.density, f"{label}.density")
@@ -47,19 +51,29 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
         log.warning("%s: no classifier in %s: only its features mean something", label, config.checkpoint)
         head = network.head
         state |= {"head.weight": torch.zeros_like(head.weight), "head.bias": torch.zeros_like(head.bias)}
-    check_paths(network, masks, image_of(examples.input), config.checkpoint, key)
+    check_paths(network, masks, image_of(input), config.checkpoint, key)
     network.load_state_dict(state)
     torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
-    (work / "network.json").write_text(json.dumps(describe(model, examples.input, n_classes), indent=1))
+    (work / "network.json").write_text(json.dumps(describe(model, input, n_classes), indent=1))
     mask_files.write(masks, work / mask_files.FILE)
     write_json(work / "report.json", said)
-    if getattr(examples.codec, "interpolation", said["interpolation"]) != said["interpolation"]:
-        log.warning("%s: %s was trained on %s images", label, config.checkpoint, said["interpolation"])
+    if examples is not None:
+        compare_views(examples.header["codec"], said, label)
     elsewhere = told_of(config.checkpoint, key)
     parameters = sum(p.numel() for p in network.parameters())
-    facts = {"parameters": parameters, "examples": len(examples), "images_seen": 0, "elsewhere": elsewhere}
-    facts |= {"density": 1 - figures["backbone"]["sparsity"]}
+    facts = {"parameters": parameters, "examples": 0, "images_seen": 0, "elsewhere": elsewhere}
+    if examples is not None:
+        facts |= {"examples": len(examples)} | sizes(network, blank_of(examples))
+    else:
+        facts |= sizes(network, None if (size := image_of(input)) is None else {"image": torch.zeros(size)})
     return facts if has_head else facts | {"head": False}
+
+
+def classes_of(found: Converted, model: dict[str, Any], input: Mapping[str, Any]) -> int:
+    """Return how many classes the checkpoint's own classifier knows; 1 where it has none."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network = build(model, input, 1)
+    return outputs_of(found.ledger.tensors, network) or 1
 
 
 def image_of(input: Mapping[str, Any]) -> tuple[int, ...] | None:

@@ -1,6 +1,7 @@
 """Stage evaluate: measure a model on a split.
 
-Inputs: `model` (train or adopt), `examples` (index); `subset` (select) if whole classes were pruned, or the split has a
+Inputs: `model` (train or adopt), `examples` (index); `features` (signals) of this split, if its backbone is known to
+give them; `subset` (select) if whole classes were pruned, or the split has a
 subset file of its own: then only examples of kept classes (or those that the file keeps) count, and figures of
 different ratios must not be compared. Files: metrics.json; outcomes.npz with `ids`, `prediction`, `p_true`, `logit_gap`
 (logit of the true class minus the largest other), per example.
@@ -23,7 +24,7 @@ from dataprune.data.examples import Examples, half_of
 from dataprune.errors import ConfigError
 from dataprune.formats.imagenet import positions, read_mapping, read_real, real_metrics
 from dataprune.models.tally import Tally
-from dataprune.passes import batches_in, feed_of, load_network, measured, outputs
+from dataprune.passes import batches_in, feed_of, load_network, measured, of_features, outputs
 
 CONFIG = EvaluateConfig
 log = logging.getLogger(__name__)
@@ -37,17 +38,19 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     if config.half != "all":
         ids = np.intersect1d(ids, half_of(examples.labels, config.half))
     with feed_of(run) as feed:
-        passed = outputs(network, examples, ids, config.batch_size, feed, label, tally)
-        mine = (batch_logits.cpu() for _, batch_logits in passed)
+        if (features := inputs.get("features")) is not None:
+            passed = of_features(network, features, ids, config.batch_size, feed.device, tally)
+        else:
+            seen = outputs(network, examples, ids, config.batch_size, feed, label, tally)
+            passed = (batch_logits for _, batch_logits in seen)
+        mine = (batch_logits.cpu() for batch_logits in passed)
         batches = list(ranks.in_order(mine, batches_in(ids, config.batch_size)))
     tally.settle(ranks.summed, ranks.united)
     if ranks.place()[0] > 0:  # process 0 has them all
         return {}
     logits, labels = torch.cat(batches), torch.from_numpy(examples.labels[ids])
-    present = len(np.unique(examples.labels[ids]))
-    if config.metric == "per_class" and present < len(examples.classes):
-        missing = len(examples.classes) - present
-        log.warning("%s: %d of %d classes have no example, and do not count", label, missing, len(examples.classes))
+    if config.metric == "per_class":
+        tell_absent(examples, ids, label)
     try:
         if config.classes_file is not None:
             logits, labels = gathered(logits, labels, read_mapping(config.classes_file, logits.shape[1]), examples)
@@ -61,6 +64,13 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
     arrays: dict[str, Any] = {"ids": ids} | outcomes
     np.savez(work / "outcomes.npz", **arrays)
     return metrics | tally.facts(network)
+
+
+def tell_absent(examples: Examples, ids: np.ndarray, label: str) -> None:
+    """Warn of classes without an example among these."""
+    missing = len(examples.classes) - len(np.unique(examples.labels[ids]))
+    if missing:
+        log.warning("%s: %d of %d classes have no example, and do not count", label, missing, len(examples.classes))
 
 
 def gathered(

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import get_method, instantiate
-from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from dataprune import progress, ranks
 from dataprune.checkpoints import masks
@@ -30,32 +29,44 @@ from dataprune.data.feed import Feed
 from dataprune.data.images import Images
 from dataprune.data.loaders import Loader, VectorLoader
 from dataprune.data.order import Order
-from dataprune.errors import ConfigError
 from dataprune.formats.class_lists import rows_of
 from dataprune.formats.imagenet import read_mapping
 from dataprune.models.flops import Attack
 from dataprune.models.networks import Network, build, describe, of_columns
 from dataprune.models.tally import Tally
-from dataprune.passes import batches_in, check_input, feed_of, layout, load_network, measured, outputs, save_weights
-from dataprune.peaks import peak_flops
-from dataprune.processes import on_each_machine, place
+from dataprune.passes import (
+    batches_in,
+    blank_of,
+    check_input,
+    check_outputs,
+    feed_of,
+    layout,
+    load_network,
+    measured,
+    outputs,
+    save_weights,
+    sizes,
+    trained_on,
+)
+from dataprune.processes import place
 from dataprune.progress import PACE, THROUGHPUT, WARM_UP
 from dataprune.streams import number
 from dataprune.training.adversarial import attack_images
 from dataprune.training.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
 from dataprune.training.classifier import Classifier, Mix
-from dataprune.training.pace import Pace, Throughput, Waited
+from dataprune.training.pace import Pace, Throughput, Waited, peak_of
 from dataprune.training.parts import Parts
+from dataprune.training.probe import Probe, Vectors
 from dataprune.training.pruning import Pruning
-from dataprune.training.quiet import quiet_lightning
 from dataprune.training.recorder import Recorder
 from dataprune.training.sampling import ObserveLosses, Sampling
 from dataprune.training.schedules import resolution
 from dataprune.training.snapshots import KeepSnapshots
+from dataprune.training.statistics import reestimate
+from dataprune.training.trainer import check_device, quiet_lightning, trainer_of
 from dataprune.training.views import RecordViews
 
 CONFIG = TrainConfig
-PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 EVAL_BATCH = 512
 log = logging.getLogger(__name__)
 
@@ -71,15 +82,13 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     with feed_of(run) as feed:
         training = Training(config, inputs, work, run, label, feed)
         network = training.network()
-        module = training.classifier(network)
-        training.fit(module)
+        chosen = training.learn(network) if training.epochs else training.look(network)
     if training.rank == 0:
         save_weights(network, work / "model.pt")
         (work / "network.json").write_text(json.dumps(training.description, indent=1))
-        for pruning in [part for part in module.stateful.values() if isinstance(part, Pruning)]:
-            masks.write(pruning.made(network), work / masks.FILE)
+        if (kept := training.made if training.epochs else network.masks) is not None:
+            masks.write(kept, work / masks.FILE)
     tally = training.tally
-    tally.take_over(module.tally.state())
     facts = {
         "epochs": training.epochs,
         "steps": training.steps_taken,
@@ -89,7 +98,8 @@ def run(config: TrainConfig, inputs: dict[str, Path], work: Path, run: RunConfig
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     pretrained = config.model is not None and config.model.get("pretrained")
-    return facts | tally.facts(network, module.attack) | ({"elsewhere": {}} if pretrained else {})
+    facts |= chosen | sizes(network, blank_of(training.examples))
+    return facts | tally.facts(network, training.attack) | ({"elsewhere": {}} if pretrained else {})
 
 
 class Training:
@@ -100,10 +110,11 @@ class Training:
     ) -> None:
         self.config, self.inputs, self.work, self.run_config, self.label = config, inputs, work, run, label
         self.rank, self.world = place(config.processes)
+        self.made: dict[str, torch.Tensor] | None = None  # masks of a callback that prunes
         self.feed, self.device = feed, feed.device
         check_device(config, self.device, label)
         self.examples = Examples.of(inputs, "train")
-        self.ids, self.weights = _subset(inputs.get("subset"), len(self.examples))
+        self.ids, self.weights = trained_on(inputs.get("subset"), len(self.examples))
         self.order = Order(
             self.ids, config.batch_size, config.seed, rank=self.rank, world=self.world, drop_last=config.drop_last
         )
@@ -111,7 +122,7 @@ class Training:
         if config.buckets:
             self.order.lengths, self.order.pool = self.examples.kept.lengths("input_ids"), config.buckets
         per_epoch = self.order.steps
-        self.epochs: int = config.epochs or math.ceil(config.iterations / per_epoch)  # type: ignore[operator]
+        self.epochs = math.ceil((config.iterations or 0) / per_epoch) if config.epochs is None else config.epochs
         self.steps: int = config.iterations or self.epochs * per_epoch  # at most, where a sampler leaves some out
         self.steps_taken = self.steps
         self.sampling = Sampling(config.sampler, self.ids, self.epochs, config.seed) if config.sampler else None
@@ -129,8 +140,8 @@ class Training:
             self.description = json.loads((init / "network.json").read_text())
             if config.head_columns is not None:
                 network.head = of_columns(network.head, read_mapping(config.head_columns, network.head.out_features))
-            if config.head == "reuse" and network.head.out_features < n_classes:
-                raise ConfigError("transfer.head", "reuse", f"fresh: the old head has fewer than {n_classes} outputs")
+            if config.head == "reuse" and not config.bn_passes:
+                check_outputs(network.head.out_features, n_classes, exactly=config.epochs == 0)
             if config.head == "matched":
                 before = Examples(self.inputs["init_examples"], "train").classes
                 network.head = of_columns(network.head, np.array(rows_of(self.examples.classes, before)))
@@ -151,6 +162,44 @@ class Training:
             network.compile()
         return network.to(memory_format=layout(network, self.device))
 
+    def look(self, network: Network) -> dict[str, Any]:
+        """Learn nothing; only take the statistics of batch norm anew, where the recipe says so."""
+        if self.config.bn_passes:
+            loader, memory_format = self._loader(network, self.order), layout(network, self.device)
+            network.to(self.device)
+
+            def epoch(number: int) -> Loader:
+                loader.set_epoch(number)
+                return loader
+
+            reestimate(network, epoch, self.config.bn_passes, memory_format, self.tally)
+        return {}
+
+    def learn(self, network: Network) -> dict[str, Any]:
+        """Train the network; returns what a solver tells of what it chose."""
+        module, chosen = self.classifier(network), {}
+        if self.config.solver is not None:
+            chosen = self._solve(module, self.config.solver)
+        else:
+            self.fit(module)
+        for pruning in [part for part in module.stateful.values() if isinstance(part, Pruning)]:
+            self.made = pruning.made(network)
+        self.tally.take_over(module.tally.state())
+        return chosen
+
+    def _solve(self, module: Classifier, solver: dict[str, Any]) -> dict[str, Any]:
+        config, network = self.config, module.network.to(self.device)
+        followed = None
+        if config.eval_every:
+            split = Examples(self.examples.folder, heldout_of(self.examples.splits), self.examples.pixels)
+            followed = self._vectors(network, split, "heldout_features")
+            followed = followed.of(measured(self.inputs.get("subset"), split))
+        of_train = self._vectors(network, self.examples, "features")
+        probe = Probe(module, self.work / "history.jsonl", self.epochs, followed, config.eval_every)
+        weights = None if self.weights is None else torch.from_numpy(self.weights).to(self.device)
+        parts = {"vectors": of_train.features, "labels": of_train.labels, "weights": weights, "order": self.order}
+        return probe.solve(solver, **parts, steps=self.steps, optimizer=config.optimizer)
+
     def classifier(self, network: Network) -> Classifier:
         """The LightningModule."""
         config = self.config
@@ -161,7 +210,7 @@ class Training:
             instantiate(config.optimizer, _partial_=True),
             lambda at, lr: schedule(at, self.steps, self.order.steps, lr, **spec),
             momentum=self._momentum(),
-            attack=self._attack(),
+            attack=self.attack,
             choose=None if self.sampling is None else self.sampling.choose,
             mix=self._mix(network) if config.augment.mixes else None,
             smoothing=config.label_smoothing,
@@ -184,7 +233,9 @@ class Training:
         config = self.config
         return Mixing(config.augment, network.head.out_features, config.label_smoothing, config.seed, self.rank)
 
-    def _attack(self) -> Attack | None:
+    @cached_property
+    def attack(self) -> Attack | None:
+        """What makes the examples that it trains on instead, if anything."""
         adversarial = self.config.adversarial
         if adversarial.epsilon == 0:
             return None
@@ -198,7 +249,13 @@ class Training:
         config, last = self.config, self.work / "scratch" / "last.ckpt"
         feeding = self._loader(module.network, self.order)
         waited = Waited(self._parts(feeding))
-        pace = Pace(self.work / PACE, self.label, self.epochs, waited, self._peak())
+        pace = Pace(
+            self.work / PACE,
+            self.label,
+            self.epochs,
+            waited,
+            peak_of(self.run_config, self.device, self.config.precision),
+        )
         callbacks: list[pl.Callback] = [EndAtOnce(), pace, SeedEpochs(config.seed)]
         if config.record.forward != "none":
             callbacks.append(self._record(feeding))
@@ -213,7 +270,14 @@ class Training:
         callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
         if self.run_config.throughput is not None:
-            callbacks.append(Throughput(self.work / THROUGHPUT, waited, self._peak(), WARM_UP))
+            callbacks.append(
+                Throughput(
+                    self.work / THROUGHPUT,
+                    waited,
+                    peak_of(self.run_config, self.device, self.config.precision),
+                    WARM_UP,
+                )
+            )
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
             feeding.go_on_after(module.epochs_done)
@@ -222,34 +286,9 @@ class Training:
         if module.epochs_done < self.epochs:
             # a sampler's epochs are counted, not their steps
             left = -1 if self.config.iterations is None else self.steps - module.steps_done
-            trainer = self._trainer(callbacks, self.epochs - module.epochs_done, left)
+            trainer = trainer_of(config, self.device, callbacks, self.epochs - module.epochs_done, left, last.parent)
             trainer.fit(module, waited)
             self.steps_taken += trainer.global_step
-
-    def _trainer(self, callbacks: list[pl.Callback], epochs: int, steps: int) -> pl.Trainer:
-        config, device, many = self.config, self.device, self.world > 1
-        on_gpu = device.type == "cuda"
-        return pl.Trainer(
-            accelerator="gpu" if on_gpu else "cpu",
-            devices=(each := on_each_machine(self.world)) if many else [device.index or 0] if on_gpu else 1,
-            num_nodes=self.world // each if many else 1,
-            strategy="ddp" if many else "auto",
-            # said, not left to what Lightning finds in the environment
-            plugins=[TorchElasticEnvironment() if many else LightningEnvironment()],
-            sync_batchnorm=config.sync_batchnorm,
-            precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
-            max_epochs=epochs,
-            max_steps=steps,
-            gradient_clip_val=config.clip_norm,
-            accumulate_grad_batches=config.accumulate,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            default_root_dir=self.work / "scratch",
-        )
 
     def _left_out(self, network: Network) -> Loader | None:
         """Batches of what an epoch of the sampler leaves out, where it looks at these too."""
@@ -260,9 +299,9 @@ class Training:
         return self._loader(network, excluded)
 
     def _loader(self, network: Network, order: Order) -> Loader:
-        augment, weights = self.config.augment, self.weights
-        if self.config.trainable == "head" and self.config.frozen_bn and augment == AugmentConfig():
-            return VectorLoader(self.examples, order, self._features(network), weights=weights)
+        augment, weights, once = self.config.augment, self.weights, self.config.trainable == "head" and self.epochs > 0
+        if once and self.config.frozen_bn and augment == AugmentConfig():
+            return VectorLoader(self.examples, order, self._features(network, self.examples), weights=weights)
         extra: dict[str, Any] = {}
         if isinstance(self.examples.codec, Images):
             extra["flip"] = augment.flip
@@ -276,20 +315,23 @@ class Training:
     def _parts(self, loader: Loader) -> Loader | Parts:
         return loader if self.config.accumulate == 1 else Parts(loader, self.config.accumulate)
 
-    def _peak(self) -> float | None:
-        """FLOP/s of one device, if they are known."""
-        if self.run_config.peak_flops is not None or self.device.type != "cuda":
-            return self.run_config.peak_flops
-        return peak_flops(torch.cuda.get_device_name(self.device), self.config.precision)
+    def _vectors(self, network: Network, examples: Examples, given: str) -> Vectors:
+        """The features of a split that came in under this name, or else computed here; with its labels."""
+        if (folder := self.inputs.get(given)) is not None:
+            features = torch.from_numpy(np.load(folder / "features.npy")).to(self.device)
+        else:
+            features = self._features(network, examples)
+        return Vectors(examples.split, features, torch.from_numpy(examples.labels).to(self.device))
 
-    def _features(self, network: Network) -> torch.Tensor:
+    def _features(self, network: Network, examples: Examples) -> torch.Tensor:
         """Features (n, d) of the examples, computed once: a frozen backbone gives the same ones at every step."""
-        passed = outputs(network, self.examples, self.ids, EVAL_BATCH, self.feed, f"{self.label} features", self.tally)
+        there = self.ids if examples is self.examples else np.arange(len(examples))
+        passed = outputs(network, examples, there, EVAL_BATCH, self.feed, f"{self.label} features", self.tally)
         mine = (features.cpu() for features, _ in passed)
-        vectors = torch.zeros(len(self.examples), network.head.in_features, device=self.device)
+        vectors = torch.zeros(len(examples), network.head.in_features, device=self.device)
         start = 0
-        for rows in ranks.in_order(mine, batches_in(self.ids, EVAL_BATCH), everywhere=True):
-            ids = torch.from_numpy(self.ids[start : start + len(rows)]).to(self.device)
+        for rows in ranks.in_order(mine, batches_in(there, EVAL_BATCH), everywhere=True):
+            ids = torch.from_numpy(there[start : start + len(rows)]).to(self.device)
             vectors[ids], start = rows.to(self.device), start + len(rows)
         self.tally.settle(ranks.summed, ranks.united)
         return vectors
@@ -319,25 +361,3 @@ class Training:
     @property
     def _eval_batch(self) -> int:
         return max(1, EVAL_BATCH // self.world) * self.world
-
-
-def check_device(config: TrainConfig, device: torch.device, label: str) -> None:
-    """Raise a ConfigError for what a device cannot do: Lightning would train something else."""
-    if device.type == "cpu" and config.precision == "float16":
-        raise ConfigError(
-            f"{label}.precision", "float16", "float32 or bfloat16: torch has no float16 training on a CPU"
-        )
-    if device.type == "cpu" and config.sync_batchnorm:
-        raise ConfigError(f"{label}.sync_batchnorm", True, "false: torch has it on GPUs only")
-
-
-def _subset(folder: Path | None, n: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """ids int64 sorted; weights float32 (n,) of mean 1 over the ids, or None."""
-    if folder is None:
-        return np.arange(n), None
-    ids, weights = np.load(folder / "ids.npy"), None
-    if (folder / "weights.npy").exists():
-        kept = np.load(folder / "weights.npy")
-        weights = np.zeros(n, np.float32)
-        weights[ids] = kept / kept.mean()
-    return ids, weights

@@ -181,3 +181,10 @@ def in_words(line: dict[str, float]) -> str:
     words = [f"{line['images_s']:,.0f} images/s", f"waits for input {line['input_wait']:.0%}"]
     words += [f"{line['memory_gb']:.1f} GB of GPU memory"] if "memory_gb" in line else []
     return ", ".join(words + ([f"MFU {line['mfu']:.1%}"] if "mfu" in line else []))
+
+
+def peak_of(run: RunConfig, device: torch.device, precision: str) -> float | None:
+    """Return what the device can compute at most, in FLOP/s: `run.peak_flops`, or by its name; None if unknown."""
+    if run.peak_flops is not None or device.type != "cuda":
+        return run.peak_flops
+    return peak_flops(torch.cuda.get_device_name(device), precision)

@@ -28,6 +28,7 @@ from dataprune.training.adversarial import pgd
 from dataprune.training.callbacks import EMA
 from dataprune.training.groups import Groups
 from dataprune.training.keep_masks import KeepMasks
+from dataprune.training.linear import full_batch, sgd
 from dataprune.training.lottery import Lottery
 from dataprune.training.pruning import Alternating, Gradual, OneShot
 from dataprune.training.rigl import RigL
@@ -52,7 +53,7 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
         "index": readers(),
         "decode": [Images, Tokens],
         "adopt": [*public(networks), *public(text)],  # builds the network
-        "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd, *CALLBACKS],
+        "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd, sgd, full_batch, *CALLBACKS],
         "signals": [grand, features_by_sparsity, *(engine.Engine for engine in (onnxruntime, openvino, deepsparse))],
     }
     return called.get(stage, [])

@@ -95,7 +95,12 @@ def test_lines_go_by_what_made_the_network_sparse_and_by_the_data_that_were_prun
 
 
 def test_density_is_of_the_side_that_is_measured_and_missing_means_dense():
-    given = [{"density": {"source": 0.3, "target": 0.2}}, {"density": 0.5}, {"density": {"target": None}}, {}]
+    given = [
+        {"density": {"source": 0.3, "target": 0.2}},
+        {"density": {"target": 0.5}},
+        {"density": {"target": None}},
+        {},
+    ]
     rows = [full(0.9, target="pets", identity=str(i), **more) for i, more in enumerate(given)]
     assert sorted(frame(rows).density) == [0.2, 0.5, 1, 1]
 

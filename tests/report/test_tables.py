@@ -81,3 +81,16 @@ def test_table_csv_has_identity_label_n_costs_and_verdicts():
         assert found.loc["d2 gamma=0.5", name] == tested.loc["d2 gamma=0.5", name]
     assert found.verdict.isna().to_dict()["random"]
     assert {"device_s", "flops", "images_forward", "images_backward", "unknown", "claimed"} <= set(found.columns)
+
+
+def test_networks_with_zeros_say_how_many_weights_are_left_and_what_a_pass_would_cost():
+    known = {"density": {"target": 0.2}, "flops_dense": {"target": 4e9}, "flops_sparse": {"target": 1e9}}
+    dense = {name: {"target": value} for name, value in (("density", 1.0), ("flops_dense", 4e9), ("flops_sparse", 4e9))}
+    rows = [full(0.9, target="digits", **known), row(accuracy=0.8, target="digits", **dense)]
+    table, summed, compared = whole(rows)
+    (note,) = tables.zeros(summed)
+    assert note.endswith("full at 0: 0.2 left, 1e+09 of 4e+09 FLOPs.")
+    assert tables.zeros(summary(frame([row(target="digits")]))) == [], "rows of earlier versions do not say"
+    written = tables.csv_table(summed, compared)
+    assert dict(zip(written.method, written.density, strict=True)) == {"full": 0.2, "random": 1.0}
+    assert note in tables.printed(table, summed, compared)
