@@ -29,16 +29,13 @@ from dataprune.data.feed import Feed
 from dataprune.data.images import Images
 from dataprune.data.loaders import Loader, VectorLoader
 from dataprune.data.order import Order
-from dataprune.formats.class_lists import rows_of
-from dataprune.formats.imagenet import read_mapping
 from dataprune.models.flops import Attack
-from dataprune.models.networks import Network, build, describe, of_columns
+from dataprune.models.networks import Network, build, describe
 from dataprune.models.tally import Tally
 from dataprune.passes import (
     batches_in,
     blank_of,
     check_input,
-    check_outputs,
     feed_of,
     layout,
     load_network,
@@ -54,6 +51,7 @@ from dataprune.streams import number
 from dataprune.training.adversarial import attack_images
 from dataprune.training.callbacks import EndAtOnce, History, KeepLast, Progress, RecordDynamics, SeedEpochs, SumImages
 from dataprune.training.classifier import Classifier, Mix
+from dataprune.training.heads import head_of
 from dataprune.training.pace import Pace, Throughput, Waited, peak_of
 from dataprune.training.parts import Parts
 from dataprune.training.probe import Probe, Vectors
@@ -138,15 +136,7 @@ class Training:
         if (init := self.inputs.get("init")) is not None:
             network = load_network(init)
             self.description = json.loads((init / "network.json").read_text())
-            if config.head_columns is not None:
-                network.head = of_columns(network.head, read_mapping(config.head_columns, network.head.out_features))
-            if config.head == "reuse" and not config.bn_passes:
-                check_outputs(network.head.out_features, n_classes, exactly=config.epochs == 0)
-            if config.head == "matched":
-                before = Examples(self.inputs["init_examples"], "train").classes
-                network.head = of_columns(network.head, np.array(rows_of(self.examples.classes, before)))
-            if config.head == "fresh":
-                network.head = torch.nn.Linear(network.head.in_features, n_classes)
+            network.head = head_of(network.head, config, self.examples.classes, self.inputs.get("init_examples"))
             self.description["n_classes"] = network.head.out_features
         else:
             assert config.model is not None
@@ -249,13 +239,8 @@ class Training:
         config, last = self.config, self.work / "scratch" / "last.ckpt"
         feeding = self._loader(module.network, self.order)
         waited = Waited(self._parts(feeding))
-        pace = Pace(
-            self.work / PACE,
-            self.label,
-            self.epochs,
-            waited,
-            peak_of(self.run_config, self.device, self.config.precision),
-        )
+        peak = peak_of(self.run_config, self.device, config.precision)
+        pace = Pace(self.work / PACE, self.label, self.epochs, waited, peak)
         callbacks: list[pl.Callback] = [EndAtOnce(), pace, SeedEpochs(config.seed)]
         if config.record.forward != "none":
             callbacks.append(self._record(feeding))
@@ -274,7 +259,7 @@ class Training:
                 Throughput(
                     self.work / THROUGHPUT,
                     waited,
-                    peak_of(self.run_config, self.device, self.config.precision),
+                    peak,
                     WARM_UP,
                 )
             )

@@ -15,9 +15,11 @@ import pytorch_lightning as pl
 import torch
 
 from dataprune import ranks
+from dataprune.config import RunConfig
 from dataprune.data.loaders import Loader
 from dataprune.models.networks import Network
 from dataprune.models.tally import Form, Tally
+from dataprune.peaks import peak_flops
 from dataprune.training.classifier import Classifier
 from dataprune.training.parts import Parts
 
