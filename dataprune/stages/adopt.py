@@ -61,7 +61,7 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
         compare_views(examples.header["codec"], said, label)
     elsewhere = told_of(config.checkpoint, key)
     parameters = sum(p.numel() for p in network.parameters())
-    facts = {"parameters": parameters, "examples": 0, "images_seen": 0, "elsewhere": elsewhere}
+    facts: dict[str, Any] = {"parameters": parameters, "examples": 0, "images_seen": 0, "elsewhere": elsewhere}
     if examples is not None:
         facts |= {"examples": len(examples)} | sizes(network, blank_of(examples))
     else:
