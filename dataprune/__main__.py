@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from dataprune import jobs, report
 from dataprune.config import Config
 from dataprune.errors import ConfigError
-from dataprune.overrides import check_words
+from dataprune.overrides import below_sweeps, check_words
 
 ConfigStore.instance().store(name="base_config", node=Config)
 
@@ -74,6 +74,7 @@ def main() -> None:
     gc.set_threshold(50_000)
     try:
         check_words(sys.argv[1:])
+        sys.argv[1:] = below_sweeps(sys.argv[1:])
     except ConfigError as error:
         sys.exit(str(error))
     try:

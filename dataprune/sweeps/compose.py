@@ -12,6 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from dataprune.errors import ConfigError
+
 PLAIN = ("prune_ratio", "seed", "name")  # keys without a dot that are values of Config, not groups
 
 
@@ -47,7 +49,13 @@ class Composer:
                 self.bases[others] = self.loader.load_sweep_config(self.master, list(others))
             self.filled[place] = copy.deepcopy(self.bases[others])
         config = self.filled[place]
-        ConfigLoaderImpl._apply_overrides_to_config(plain, config)
+        for override in plain:
+            try:
+                ConfigLoaderImpl._apply_overrides_to_config([override], config)
+            except AssertionError:  # omegaconf's, where what is above the key is null
+                key = override.key_or_group
+                expected = f"a key that a job of {' '.join(others) or 'the defaults'} has"
+                raise ConfigError(key, override.value(), expected) from None
         config.hydra.overrides.task = list(words)
         options = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = get_overrides_dirname(
