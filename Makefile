@@ -6,10 +6,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-dali lint report shelf setup clean clean-store
+.PHONY: help demo test test-dali test-runtimes lint report shelf setup clean clean-store
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## run the embedded demo (glyphs -> digits), print its table, draw its report
 	$(BIN)/python -m dataprune --multirun +experiment=demo
@@ -23,6 +23,13 @@ test-dali: $(STAMP)  ## run the tests of loader=dali with an extra of it (DALI=d
 	else $(BIN)/python -m pip install --quiet -e '.[$(DALI)]'; fi
 	$(BIN)/python -c 'import nvidia.dali; print("DALI", nvidia.dali.__version__)'
 	$(BIN)/python -m pytest tests/data/test_dali.py tests/test_dali_jobs.py
+
+DEEPSPARSE_PYTHON ?=
+test-runtimes: $(STAMP)  ## run the tests of signals.runtime with ONNX Runtime and OpenVINO (DEEPSPARSE_PYTHON=DIR/bin/python)
+	@if command -v uv > /dev/null; then uv pip install --quiet --python $(BIN)/python -e '.[onnxruntime,openvino]'; \
+	else $(BIN)/python -m pip install --quiet -e '.[onnxruntime,openvino]'; fi
+	$(BIN)/python -c 'import onnxruntime, openvino; print(onnxruntime.__version__, openvino.__version__)'
+	DEEPSPARSE_PYTHON='$(DEEPSPARSE_PYTHON)' $(BIN)/python -m pytest tests/runtimes
 
 lint: $(STAMP)  ## format check, lint and type check
 	$(BIN)/ruff format --check .

@@ -226,6 +226,8 @@ class SignalsConfig:
     epoch: int | None = _number(None, 1)  # of the training, from the weights of this snapshot; None = its end
     split: str = _choice("train", "test", "validation", "train")
     batch_size: int = _number(512, 1)
+    runtime: Any = "torch"  # of features: torch | onnxruntime | openvino | deepsparse, or _target_ of a Runtime
+    runtime_python: str | None = field(default=None, metadata={"place": True})  # the interpreter that has deepsparse
 
 
 @dataclass

@@ -19,7 +19,7 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "formats.class_files": 3,
     "training.adversarial": 3, "training.schedules": 3,
     "checks.augmentation": 3, "plan": 4, "training.recorder": 4, "checks.recipes": 4, "signals": 4, "passes": 4,
-    "checkpoints": 4, "checkpoints.masks": 3,
+    "checkpoints": 4, "checkpoints.masks": 3, "runtimes": 3, "checkpoints.onnx": 5, "checkpoints.__main__": 6,
     "training": 5, "checks.rehearsal": 5, "experiments": 5, "stages": 6,
     "speed": 7, "stage_calls": 7, "checks": 7,
     "rows": 7, "influence.collect": 7, "pipeline": 8, "estimate": 9, "throughput": 9,

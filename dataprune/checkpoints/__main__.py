@@ -1,7 +1,8 @@
-"""The command line: look into a foreign checkpoint, or write it as a plain one.
+"""The command line: look into a foreign checkpoint, or write it as a plain one, or its backbone as ONNX.
 
 python -m dataprune.checkpoints inspect FILE
 python -m dataprune.checkpoints convert FILE [OUT]
+python -m dataprune.checkpoints onnx FILE OUT.onnx [--batch 64] [--size 224]
 """
 
 import argparse
@@ -13,35 +14,62 @@ from typing import Any
 
 import torch
 
+from dataprune.checkpoints import onnx
 from dataprune.checkpoints.conversion import Converted, convert
 from dataprune.checkpoints.loading import check_claims, report
-from dataprune.errors import ConfigError, Shown
+from dataprune.errors import ConfigError, Shown, whole_number
+from dataprune.models.networks import Network
 from dataprune.store.files import whole_file, write_json
 
 
 def main(words: list[str] | None = None) -> int:
     """Parse the command line and do it; the exit code is 1, and one line says why, where a file will not do."""
     parser = argparse.ArgumentParser(prog="python -m dataprune.checkpoints", description=__doc__)
-    parser.add_argument("command", choices=("inspect", "convert"))
-    parser.add_argument("file", type=Path)
-    parser.add_argument("out", nargs="?", type=Path, help="of convert: the file of weights; default: FILE.plain.pth")
+    parser.add_argument("command", choices=("inspect", "convert", "onnx"))
+    parser.add_argument("file", type=Path, help="a checkpoint; of onnx also the folder of a train or adopt result")
+    parser.add_argument("out", nargs="?", type=Path, help="default: FILE.plain.pth of convert, FILE.onnx of onnx")
     parser.add_argument("--format", help="the only layout that will do; default: as the file's names tell")
     parser.add_argument("--lth-weights", default="ticket", choices=("ticket", "trained"), help="of a lottery ticket")
     parser.add_argument("--density", type=float, help="share of the backbone's weights that must be left")
     parser.add_argument("--json", action="store_true", help="print the whole report")
+    parser.add_argument("--batch", type=int, default=64, help="of onnx: images at a time, fixed in the file")
+    parser.add_argument("--size", type=int, help="of onnx: pixels a side; default: as a result's images, or 224")
+    parser.add_argument("--model", help="of onnx: timm's name of the network; default: as the file's names tell")
+    parser.add_argument("--constants", default="{}", type=json.loads, help="of onnx: of that network, as JSON")
     args = parser.parse_args(words)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        found = convert(args.file, "file", format=args.format, weights=args.lth_weights)
-        said = report(found)
-        check_claims(found, said, args.density, "density")
-        if args.command == "convert":
-            said["written"] = str(write(found, said, args.out or args.file.with_name(f"{args.file.name}.plain.pth")))
+        shown = done(args)
     except (ConfigError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps(said, indent=1) if args.json else "\n".join(lines(said)))
+    print("\n".join(shown))
     return 0
+
+
+def done(args: argparse.Namespace) -> list[str]:
+    """Do what the command line says; return what to print. Raises ConfigError or OSError where a file will not do."""
+    if args.command == "onnx" and args.file.is_dir():
+        return exported(args, onnx.of_result(args.file))
+    found = convert(args.file, "file", format=args.format, weights=args.lth_weights)
+    said = report(found)
+    check_claims(found, said, args.density, "density")
+    if args.command == "onnx":
+        return exported(args, onnx.of_checkpoint(found, args.model, args.constants))
+    if args.command == "convert":
+        said["written"] = str(write(found, said, args.out or args.file.with_name(f"{args.file.name}.plain.pth")))
+    return [json.dumps(said, indent=1)] if args.json else lines(said)
+
+
+def exported(args: argparse.Namespace, network: Network) -> list[str]:
+    """Write a network's backbone as ONNX; return what to print."""
+    out = args.out or args.file.with_name(f"{args.file.name}.onnx")
+    if out.resolve() == args.file.resolve():
+        raise ConfigError("out", str(out), "another file than the one that is read")
+    for name, value in (("batch", args.batch), ("size", 1 if args.size is None else args.size)):
+        whole_number(name, value, 1)
+    said = onnx.export(network, out, args.batch, args.size)
+    return [json.dumps(said, indent=1)] if args.json else onnx.lines(said)
 
 
 def write(found: Converted, said: dict[str, Any], out: Path) -> Path:

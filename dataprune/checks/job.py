@@ -11,6 +11,7 @@ from dataprune.callables import check_target
 from dataprune.checks.augmentation import check_augmentation
 from dataprune.checks.recipes import check_recipe, check_sampler_spec
 from dataprune.checks.rehearsal import rehearse
+from dataprune.checks.runtimes import check_asked, check_runtime
 from dataprune.config import Config, MethodConfig, TrainConfig
 from dataprune.cost import told_of
 from dataprune.data.codecs import decoding
@@ -38,6 +39,7 @@ def check_functions(cfg: Config) -> None:
     for key, method in [("method", cfg.method), *((f"baselines.{k}", m) for k, m in cfg.baselines.items())]:
         check_method(cfg, method, key)
         check_checkpoint(cfg, method, key)
+    check_runtime(cfg.signals)
     check_devices(cfg)
 
 
@@ -141,6 +143,7 @@ def check_selection(cfg: Config, method: MethodConfig, key: str) -> None:
     if cfg.signals.split != "train" and set(plan.looks) - {"target_signals"}:
         raise ConfigError("signals.split", cfg.signals.split, f"train: {key}={method.name} selects from that split")
     check_snapshot(cfg, plan, key)
+    check_asked(cfg.signals, plan, key)
     for call in plan.calls:
         epochs = check_arrays(cfg, call)
         rehearse(call, level=method.level, epochs=epochs, prune_ratio=cfg.prune_ratio)

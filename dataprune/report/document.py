@@ -15,6 +15,7 @@ from dataprune.report.reading import Row, read_rows
 from dataprune.report.results import show_results
 from dataprune.report.scores import show_scores
 from dataprune.report.selections import show_selections
+from dataprune.report.sparse import has_sparse, show_sparse, show_study
 from dataprune.store import Store
 
 MOST_NAMES = 3  # of experiments in a title
@@ -61,8 +62,12 @@ def _show(
     for section, part in sections(summed):
         page.section = section
         show_results(page, lines[section], part, tests.get(section, compared.head(0)), look)
+        if has_sparse(part):
+            show_sparse(page, lines[section], part)
         show_selections(page, results, lines[section])
         show_scores(page, results, lines[section])
+    if has_sparse(summed[summed.target != "-"]):
+        show_study(page)
 
 
 def _title(rows: list[Row]) -> str:

@@ -80,7 +80,7 @@ def accuracy_by_ratio(part: pd.DataFrame, look: Look) -> Figure:
     axes.set_xlabel("prune ratio (fraction of examples or classes removed)")
     axes.set_ylabel("accuracy, %")
     if labels:
-        _legend(figure, labels)
+        legend(figure, labels)
     return figure
 
 
@@ -105,7 +105,7 @@ def accuracy_by_cost(part: pd.DataFrame, look: Look, cost: str = "device_s") -> 
     labelled = " (numbers at the points: prune ratio)" if len(part) <= MOST_LABELS else ""
     axes.set_xlabel(f"{COST_NAMES[cost]}, the surrogate's included{labelled}")
     axes.set_ylabel("accuracy, %")
-    _legend(figure, labels)
+    legend(figure, labels)
     return figure
 
 
@@ -140,7 +140,7 @@ def _draw_line(axes: Axes, lines: pd.DataFrame, x: pd.Series, look: tuple[str, s
     )
 
 
-def _legend(figure: Figure, labels: Sequence[str]) -> None:
+def legend(figure: Figure, labels: Sequence[str]) -> None:
     """Put the legend below the plot, in as many columns as the longest label leaves room for."""
     columns = max(1, min(4, len(labels), 110 // (8 + max(map(len, labels)))))
     figure.legend(loc="outside lower center", ncols=columns, fontsize=9)

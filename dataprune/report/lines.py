@@ -26,6 +26,7 @@ SECONDS = (
     "evaluate_s",
     "total_s",
 )
+MEANS = ("best", "source_top1", "worst_class", "kept", "density")
 COSTS = ("device_s", "images_forward", "images_backward", "flops", "images_seen", "surrogate_images", *SECONDS)
 
 
@@ -119,9 +120,17 @@ def _measures(row: Row) -> dict[str, Any]:
         "accuracy": metrics[f"{side}_{PER_CLASS if per_class(row) else 'top1'}"],
         "best": best.get("top1", np.nan),
         "best_split": best.get("split", ""),
+        "density": _density(row, side),
         "worst_class": metrics.get(f"{side}_worst_class_top1", np.nan),
         "source_top1": metrics.get("source_top1", np.nan),
     }
+
+
+def _density(row: Row, side: str) -> float:
+    """The share of weights that are left of the network that was measured; 1 where the row does not say."""
+    said = row.get("density")
+    found = said.get(side) if isinstance(said, dict) else said
+    return 1.0 if found is None else float(found)
 
 
 def _setting(config: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     assert n == len(group), f"{first.label}: rows of one experiment twice (see reading.usable)"
     line = {name: first[name] for name in (*LINE, *SAME)} | {"n": n}
     line |= {"accuracy": group.accuracy.mean(), "std": group.accuracy.std(ddof=1) if n > 1 else np.nan}
-    line |= {name: group[name].mean(skipna=False) for name in ("best", "source_top1", "worst_class", "kept", *COSTS)}
+    line |= {name: group[name].mean(skipna=False) for name in (*MEANS, *COSTS)}
     line["best_split"] = " ".join(sorted(set(group.best_split) - {""}))
     unknown = tuple(sorted({stage for stages in group.unknown for stage in stages}))
     line |= {name: bool(group[name].any()) for name in ("claimed", "unverified")}

@@ -21,7 +21,19 @@ BEST = (
 )
 TESTED = ["against", "points", "low", "high", "p", "p_holm", "n_random", "verdict"]
 COLUMNS = [*SECTION, "level", "method", "label", "identity", "trains_on", "classes_only", "prune_ratio", "kept", "of"]
-COLUMNS += ["n", "accuracy", "std", "best", "best_split", "worst_class", "source_top1", *COSTS, "unknown", "claimed"]
+COLUMNS += [
+    "density",
+    "n",
+    "accuracy",
+    "std",
+    "best",
+    "best_split",
+    "worst_class",
+    "source_top1",
+    *COSTS,
+    "unknown",
+    "claimed",
+]
 BEST_WIDTH = 20  # characters of that column, where there is one
 NARROWEST = 22  # characters of the first column
 

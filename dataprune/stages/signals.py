@@ -1,10 +1,12 @@
 """Stage signals: what functions tell of every example of a split by a frozen model, in one pass, not augmented.
 
 Inputs: `model` (train or adopt), `examples` (index), `pixels` (decode). Files: one <name>.npy (n, ...) a signal, of the
-shape and dtype that the table of arrays, or the method, says; labels.npy int64 (n,).
+shape and dtype that the table of arrays, or the method, says; labels.npy int64 (n,). Features come from the network
+itself, or from an engine (`runtime`).
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from dataprune.models.networks import Network, laid_out
 from dataprune.models.tally import FORWARD, GRADIENT, UNKNOWN, Tally
 from dataprune.passes import batches_in, batches_of, check_input, feed_of, layout, load_network
 from dataprune.plan import ABOUT_A_SIGNAL
+from dataprune.runtimes.features import BATCH, Features, served
+from dataprune.runtimes.runtime import KEY, spec_of
 from dataprune.signals import Batch
+from dataprune.stages.adopt import image_of
 from dataprune.store import create_array
 
 CONFIG = SignalsConfig
@@ -33,7 +38,7 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, machine: Run
     examples, tally = Examples.of(inputs, config.split), Tally()
     network = load_network(inputs["model"], config.epoch)
     check_input(network, examples)
-    with feed_of(machine) as feed:
+    with feed_of(machine) as feed, _engine(config, network, examples, work) as features:
         memory_format = layout(network, feed.device)
         network = network.to(feed.device, memory_format=memory_format).eval()  # type: ignore[call-overload]
         signals = [_Signal(name, config.functions.get(name), network, len(examples)) for name in config.arrays]
@@ -42,6 +47,9 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, machine: Run
         def rows() -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
             for batch in batches_of(examples, every, config.batch_size, feed, label):
                 given = Batch(network=network, inputs=laid_out(batch["inputs"], memory_format), labels=batch["y"])
+                if features is not None:
+                    (images,) = given["inputs"].values()
+                    given["features"] = features(images)
                 with torch.no_grad():
                     found = [signal.rows(given) for signal in signals]
                 for kind in passes:
@@ -55,7 +63,22 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, machine: Run
         return {}
     np.save(work / "labels.npy", examples.labels)
     shapes = {signal.name: list(signal.shape) for signal in signals}
-    return shapes | {"images_seen": len(examples)} | tally.facts(network)
+    engine = {} if features is None else {"runtime": features.facts()}
+    return shapes | {"images_seen": len(examples)} | tally.facts(network) | engine
+
+
+def _engine(
+    config: SignalsConfig, network: Network, examples: Examples, work: Path
+) -> AbstractContextManager[Features | None]:
+    """The engine that serves the features, while the pass lasts; None for torch. Raises ConfigError for other inputs
+    than images."""
+    if (spec := spec_of(config.runtime)) is None:
+        return nullcontext()
+    if (image := image_of(examples.input)) is None:
+        raise ConfigError(KEY, config.runtime, f"torch: engines get images, and these are {examples.input['kind']}")
+    shape = (min(BATCH, config.batch_size, max(1, len(examples))), *image)
+    folder = work / "scratch" / f"engine{ranks.place()[0]}"
+    return served(spec, network.backbone, shape, folder, config.runtime_python)
 
 
 def _write(rows: Iterator[tuple[np.ndarray, list[np.ndarray]]], signals: list["_Signal"], work: Path) -> None:

@@ -20,6 +20,7 @@ from dataprune.data.images import Images
 from dataprune.data.text import Tokens
 from dataprune.dynamic import BatchPolicy, Policy
 from dataprune.models import networks, text
+from dataprune.runtimes import deepsparse, onnxruntime, openvino
 from dataprune.scores.gradients import grand
 from dataprune.training import schedules
 from dataprune.training.adversarial import pgd
@@ -44,7 +45,7 @@ def functions_of(stage: str) -> list[Callable[..., Any]]:
         "decode": [Images, Tokens],
         "adopt": [*public(networks), *public(text)],  # builds the network
         "train": [*public(networks), *public(text), *public(schedules), *samplers(), pgd],
-        "signals": [grand],
+        "signals": [grand, *(engine.Engine for engine in (onnxruntime, openvino, deepsparse))],
     }
     return called.get(stage, [])
 
