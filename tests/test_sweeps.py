@@ -112,5 +112,5 @@ def test_a_job_returns_the_metric_that_a_sweeper_asks_for(jobs, tmp_path):
         value = job_module.execute(job_module.Job(cfg, folder, "out"), graph)
     assert value == json.loads((folder / "rows.json").read_text())[0]["metrics"]["source_top1"]
     cfg.run.objective = "target_top5"
-    with job_module.driving(cfg, folder) as graph, pytest.raises(ValueError, match="run.objective='target_top5'"):
+    with job_module.driving(cfg, folder) as graph, pytest.raises(ValueError, match=r"run\.objective='target_top5'"):
         job_module.execute(job_module.Job(cfg, folder, "out"), graph)
