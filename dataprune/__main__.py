@@ -19,24 +19,15 @@ if __name__ == "__main__" and sys.path[0] == os.getcwd():
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from dataprune import nodes, report
-from dataprune.checks.config import typed
+from dataprune import jobs, report
 from dataprune.config import Config
 from dataprune.errors import ConfigError
-from dataprune.overrides import check_constants, check_overrides, check_words
-from dataprune.processes import LostWorker
-from dataprune.store import DamagedResult, about_disk
+from dataprune.overrides import below_sweeps, check_words
 
 ConfigStore.instance().store(name="base_config", node=Config)
-
-
-class Refused(CompactHydraException):
-    """What Hydra prints as one line, without a stack trace (HYDRA_FULL_ERROR=1 shows it)."""
 
 
 def here(name: str) -> Path:
@@ -46,44 +37,29 @@ def here(name: str) -> Path:
 
 
 @hydra.main(version_base="1.3", config_path=str(here("conf")), config_name="config")
-def job(composed: DictConfig) -> None:
-    """One job: composed config in, rows out."""
+def job(composed: DictConfig) -> float | None:
+    """One job: composed config in, rows out; what a sweeper wants of it (`run.objective`) is returned."""
     logging.captureWarnings(True)
     try:
-        run(composed)
-    except (ConfigError, DamagedResult, LostWorker, OmegaConfBaseException) as error:
-        raise Refused(str(error)) from (error if os.environ.get("HYDRA_FULL_ERROR") else None)
-    except (OSError, RuntimeError) as error:  # torch says RuntimeError where a file cannot be written
-        if (refused := about_disk(error, composed.run.store)) is None:
+        return run(composed)
+    except Exception as error:
+        refused = jobs.refusal(error, composed.run.store)
+        if refused is error:
             raise
-        raise Refused(str(refused)) from (error if os.environ.get("HYDRA_FULL_ERROR") else None)
+        raise refused from refused.__cause__
 
 
-def run(composed: DictConfig) -> None:
-    """Check the config, run the pipeline, file the rows in the job's output folder."""
-    cfg = typed(composed)
-    from dataprune import pipeline  # after the check: the stages pull in what they need
-    from dataprune.stage_calls import STAMPS
-    from dataprune.tracking import Tracker
-
-    job_config = HydraConfig.get()
-    check_overrides(cfg, job_config.overrides.task)
-    check_constants(composed.constants, job_config.overrides.task)
-    if cfg.run.estimate:
-        from dataprune.estimate import estimate
-
-        pipeline.check_functions(cfg)
-        return estimate(cfg, STAMPS)
-    if cfg.run.nodes > 1 and not nodes.join(cfg.run):
-        sys.exit()  # another machine has driven the job, and is done
-    if cfg.run.throughput is not None:
-        from dataprune.throughput import throughput
-
-        pipeline.check_functions(cfg)
-        return throughput(cfg, STAMPS)
-    sweep = Path(job_config.sweep.dir if job_config.mode == RunMode.MULTIRUN else job_config.runtime.output_dir).name
-    with Tracker(cfg, Path(job_config.runtime.output_dir), sweep) as tracker:
-        tracker.finish(pipeline.job(cfg, tracker.follow, STAMPS))
+def run(composed: DictConfig) -> float | None:
+    """Check the config; run the pipeline, or only tell what it would cost."""
+    hydra_config = HydraConfig.get()
+    cfg = jobs.checked(composed, hydra_config.overrides.task)
+    if cfg.run.estimate or cfg.run.throughput is not None:
+        jobs.told(cfg)
+        return None
+    sweep = hydra_config.sweep.dir if hydra_config.mode == RunMode.MULTIRUN else hydra_config.runtime.output_dir
+    folder = Path(hydra_config.runtime.output_dir)
+    with jobs.driving(cfg, folder) as graph:
+        return jobs.execute(jobs.Job(cfg, folder, Path(sweep).name), graph)
 
 
 def main() -> None:
@@ -98,10 +74,13 @@ def main() -> None:
     gc.set_threshold(50_000)
     try:
         check_words(sys.argv[1:])
+        sys.argv[1:] = below_sweeps(sys.argv[1:])
     except ConfigError as error:
         sys.exit(str(error))
     try:
         job()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on from what was kept")
     finally:
         report.draw_pending()
 

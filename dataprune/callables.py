@@ -73,15 +73,29 @@ def check_target(spec: dict[str, Any], key: str, filled: frozenset[str] = frozen
     return takes
 
 
+def function_at(path: str) -> Callable[..., Any]:
+    """Return the function or class at a dotted path. Every path of a user's goes through here or through `instance`."""
+    from hydra.utils import get_method
+
+    return get_method(path)
+
+
+def instance(spec: Any, **values: Any) -> Any:
+    """Return what the `_target_` of `spec` gives when it is called with its constants and with `values`, those that
+    `spec` names further inside made first."""
+    from hydra.utils import instantiate
+
+    return instantiate(spec, **values)
+
+
 def make(spec: dict[str, Any], key: str, **values: Any) -> Any:
     """Call what `spec` names with its constants, and with those of `values` that it takes. A ConfigError that it raises
     is one of `key`."""
     from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
 
     takes = parameters(spec["_target_"]).names
     try:
-        return instantiate(spec, **{name: value for name, value in values.items() if name in takes})
+        return instance(spec, **{name: value for name, value in values.items() if name in takes})
     except InstantiationException as error:  # hydra's, around what the callable has raised
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__.under(key) from None

@@ -6,10 +6,12 @@ What is imported by a name that the program makes up, run by `exec`, or loaded f
 import ast
 import io
 import re
+import threading
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+PARSING = threading.Lock()  # Python 3.11's parser counts its depth for all threads together, and fails
 PLAIN = "S"  # first character of the word that a string becomes
 
 
@@ -17,7 +19,8 @@ def parsed(path: str | Path) -> tuple[bytes, ast.Module]:
     """Return a source file's bytes and its tree. LookupError, with the place, if it cannot be read or is no Python."""
     try:
         content = Path(path).read_bytes()
-        return content, ast.parse(content)
+        with PARSING:
+            return content, ast.parse(content)
     except OSError as error:
         raise LookupError(f"{path} cannot be read: {error.strerror}") from None
     except SyntaxError as error:

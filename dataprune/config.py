@@ -258,6 +258,16 @@ class InfluenceConfig:
 
 
 @dataclass
+class ResourcesConfig:
+    """What one stage of a kind asks an engine for; None = what is usual for it (executors.resources)."""
+
+    gpus: int | None = _number(None, 0)  # per process
+    cpus: int | None = _number(None, 1)  # cores, per process
+    memory: float | None = _number(None, 0, unit="GB")  # per process
+    minutes: int | None = _number(None, 1)  # after which Slurm ends it; the next try goes on
+
+
+@dataclass
 class RunConfig:
     """How and where to compute. A change here never trains anything again."""
 
@@ -271,6 +281,11 @@ class RunConfig:
     stage_to: str | None = None  # a fast local disk to which files that are read at every epoch are copied: /dev/shm
     peak_flops: float | None = _number(None, 1, unit="FLOP/s")  # of one device, for MFU; None = from a table of GPUs
     throughput: int | None = _number(None, 1)  # only time so many steps of the pretraining; nothing is kept
+    # where stages are built: here | pool | slurm | ray, or a function that returns a concurrent.futures.Executor
+    executor: Any = "here"
+    slots: int | None = _number(None, 1)  # workers of a pool; None = a GPU each, or shares of the cores
+    resources: dict[str, ResourcesConfig] = field(default_factory=dict)  # by stage: train, signals, evaluate, ...
+    objective: str | None = None  # the metric of its row that a job returns to a sweeper: target_top1
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)
     influence: InfluenceConfig = field(default_factory=InfluenceConfig)

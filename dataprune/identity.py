@@ -1,9 +1,12 @@
 """Configs as plain values: the part that makes a result what it is, and the way to a worker process and back."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
 from omegaconf import OmegaConf
+
+from dataprune.fields import Inexact, exactly
 
 
 def identity(config: Any) -> dict[str, Any]:
@@ -31,5 +34,10 @@ def _identity(value: Any) -> Any:
 
 
 def from_plain(kind: type, plain: dict[str, Any]) -> Any:
-    """The dataclass `kind` from what `dataclasses.asdict` made of it (a worker process gets its config so)."""
+    """The dataclass `kind` from what `dataclasses.asdict` made of it (a worker process gets its config so).
+
+    Values of other types are converted where omegaconf can. Raises its errors for unknown names and wrong types.
+    """
+    with contextlib.suppress(Inexact):
+        return exactly(kind, plain)
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), plain))

@@ -1,4 +1,4 @@
-"""Get one result: found, built here, built in processes of its own, or waited for.
+"""Run one stage: what it is made of, its task as a file, and the processes that run it.
 
 One process drives. A stage that trains in several processes gets its own (torchrun) and leaves none behind: when one
 program fits on two devices and then on one, Lightning 2.6's own launcher leaves the second process running.
@@ -11,33 +11,26 @@ import json
 import logging
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from dataprune import nodes
 from dataprune.callables import code_of, dotted_paths, module_of, read_code
 from dataprune.config import RunConfig
 from dataprune.environment import environment
 from dataprune.errors import ConfigError
 from dataprune.identity import from_plain, identity
 from dataprune.processes import alone, end_with_driver, on_each_machine, refuse, take_rank
-from dataprune.progress import PACE
 from dataprune.staging import staged
-from dataprune.store import Recipe, Result, Store, read_lines, write_json
-
-log = logging.getLogger(__name__)
+from dataprune.store import Recipe, Result, write_json
 
 # Stages that take seconds: their own code and that of our functions is in their recipes, so that a change of either
 # makes another result. What the others make is worth hours: it is their VERSION that must be raised.
 CHEAP = ("cluster", "neighbors", "score", "select", "combine")
 MATCHED: set[tuple[str, str]] = set()  # callables whose code, when this process imported it, was what a task said
-
-Follow = Callable[[str, dict[str, Any]], None]  # told (role, line) for each epoch of a training, as it happens
 
 
 def recipe_of(stage: str, config: Any, inputs: Mapping[str, Result | str]) -> Recipe:
@@ -56,63 +49,11 @@ def code_behind(stage: str, config: dict[str, Any]) -> dict[str, str]:
     return {path: code for path, code in found.items() if code is not None}
 
 
-def obtain(
-    store: Store,
-    recipe: Recipe,
-    config: Any,
-    inputs: dict[str, Result],
-    run: RunConfig,
-    *,
-    role: str,
-    follow: Follow | None = None,
-    processes: int = 1,
-) -> tuple[Result, bool]:
-    """The recipe's result, and whether this call built it.
-
-    processes: that build it. Of a training they are its config's; those of other stages change nothing of the result.
-
-    Found in the store it costs reading its manifest. Otherwise the recipe's lock is taken, waiting for a process that
-    is building it already, and the stage runs. A stage that fails leaves its work folder, which the next try continues.
-    """
-    name = f"{role:<14} {recipe.stage}/{recipe.key[:8]}"
-    if (found := store.find(recipe)) is not None:
-        log.info("%s  found", name)
-        Following(found / "history.jsonl", role, follow).tell()
-        return found, False
-    reason = store.why_missed(recipe)
-    processes = getattr(config, "processes", processes)
-    if processes == 1:
-        with alone():  # imports, and hashes of source files, take seconds that are not the stage's cost
-            _module(recipe.stage)
-            check_code(recipe.code, ours=recipe.stage in CHEAP)
-    with store.building(recipe, say=lambda text: log.info("%s  %s", name, text)) as work:
-        if work is None:
-            log.info("%s  built by the other process", name)
-            found = store.find(recipe)
-            assert found is not None
-            return found, False
-        log.info("%s  building; %s", name, reason)
-        began = time.monotonic()
-        paths = {role: result.path.absolute() for role, result in inputs.items()}
-        write_task(work, recipe, config, paths, run, label=role, processes=processes)
-        with Following(work / "history.jsonl", role, follow):
-            answer = run_task(work) if processes == 1 else nodes.run(work, processes, run.threads)
-        result = store.commit(recipe, answer["facts"], answer["made"])
-    log.info("%s  built in %.1f s", name, time.monotonic() - began)
-    return result, True
-
-
-def write_task(
-    work: Path,
-    recipe: Recipe,
-    config: Any,
-    inputs: dict[str, Path],
-    run: RunConfig,
-    label: str = "",
-    processes: int = 1,
-) -> None:
-    """Everything that a process needs to run the stage, in work/scratch/task.json."""
-    task = {
+def task_of(
+    recipe: Recipe, config: Any, inputs: Mapping[str, Path], run: RunConfig, label: str = "", processes: int = 1
+) -> dict[str, Any]:
+    """Everything that a process needs to run a stage, as plain values."""
+    return {
         "stage": recipe.stage,
         "config": dataclasses.asdict(config),
         "inputs": {role: str(path) for role, path in inputs.items()},
@@ -121,7 +62,11 @@ def write_task(
         "processes": getattr(config, "processes", processes),
         "code": recipe.code,
     }
-    write_json(work / "scratch" / "task.json", task)
+
+
+def write_task(work: Path, task: Mapping[str, Any]) -> None:
+    """Leave the task of a stage in its work folder, for `run_task` in this or any other process."""
+    write_json(work / "scratch" / "task.json", dict(task))
 
 
 def run_task(work: Path) -> dict[str, Any]:
@@ -133,7 +78,7 @@ def run_task(work: Path) -> dict[str, Any]:
     processes, run = task["processes"], from_plain(RunConfig, task["run"])
     inputs = {role: Path(path) for role, path in task["inputs"].items()}
     with alone() if processes == 1 else contextlib.nullcontext():
-        module = _module(task["stage"])
+        module = module_of_stage(task["stage"])
         check_code(task["code"], ours=task["stage"] in CHEAP)
         inputs = staged(inputs, run.stage_to)
         began = time.monotonic()
@@ -162,48 +107,9 @@ def check_code(code: Mapping[str, str], ours: bool) -> None:
         MATCHED.add((path, wanted))
 
 
-def _module(stage: str) -> Any:
+def module_of_stage(stage: str) -> Any:
     """The module dataprune.stages.<stage>: its CONFIG and run(). Imported only where it runs: torch takes seconds."""
     return importlib.import_module(f"dataprune.stages.{stage}")
-
-
-class Following:
-    """While a stage runs, tell `follow(role, line)` each new line of its history file, whatever process wrote it."""
-
-    def __init__(self, path: Path, role: str, follow: Follow | None) -> None:
-        self.path, self.role, self.follow = path, role, follow
-        self.told = -1  # last epoch
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self._loop, daemon=True)
-
-    def __enter__(self) -> "Following":
-        if self.follow is not None:
-            self.thread.start()
-        return self
-
-    def _loop(self) -> None:
-        while not self.ended.wait(1.0):
-            try:
-                self.tell()
-            except Exception:  # a dashboard that fails must not end the telling, nor the training
-                log.exception("%s: an epoch could not be told", self.role)
-
-    def tell(self) -> None:
-        """Tell the lines that have not been told."""
-        if self.follow is not None:
-            # what is measured of an epoch's pace is no part of the result; of a repeated epoch the last line counts
-            pace = {line["epoch"]: line for line in read_lines(self.path.parent / PACE)}
-            for line in read_lines(self.path):
-                if line["epoch"] > self.told:
-                    self.told = line["epoch"]
-                    self.follow(self.role, pace.get(line["epoch"], {}) | line)
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self.ended.set()
-        if self.follow is not None:
-            self.thread.join()
-            if kind is None:  # else the stage's own error is the one to show
-                self.tell()
 
 
 def main(work: Path) -> None:

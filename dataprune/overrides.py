@@ -1,5 +1,6 @@
 """Words of the command line that compose, and would then be ignored or mixed without a word."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,22 @@ def check_words(words: Sequence[str]) -> None:
     lost = next((key for key in keys if key.startswith("transfer.")), None)
     if lost is not None and "target=none" in words:
         raise ConfigError(lost, Shown("..."), "no value of a transfer beside target=none, or a target")
+
+
+def below_sweeps(words: Sequence[str]) -> list[str]:
+    """Return the words of a sweep with the values below a group that is swept put off until a job is composed.
+
+    `method=a,b method.cut.fraction=0.25`: Hydra would put the value into the default method first, which has no cut.
+    A sweep over one value waits for the job.
+    """
+    swept = {key.lstrip("+") + "." for key, _, value in (word.partition("=") for word in words) if "," in value}
+    groups = {key for key in swept if "." not in key[:-1]}
+    put_off = []
+    for word in words:
+        key, given, value = word.partition("=")
+        waits = given and key.lstrip("+").startswith(tuple(groups)) and not re.search(r"[,(\[{]", value)
+        put_off.append(f"{key}=choice({value})" if waits else word)
+    return put_off
 
 
 def _instead(group: str, options: list[str]) -> str:

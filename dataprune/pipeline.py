@@ -2,12 +2,14 @@
 
 `experiment` is the whole story of one method at one prune ratio: index the data, train a surrogate, score, select,
 train on what is left, transfer, measure. Every step is a stage: a function of a config and of earlier results, looked
-up in the store before anything is computed (launch.obtain), so a sweep computes nothing twice.
+up in the store before anything is computed (executors.graph), so a sweep computes nothing twice.
 """
 
+import contextlib
 import logging
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from dataprune.checks.training import check_claim, check_training
 from dataprune.config import Config, EvaluateConfig, SignalsConfig, TrainConfig
 from dataprune.data.examples import heldout_of
 from dataprune.dataset import Data
+from dataprune.executors.following import Follow
+from dataprune.executors.graph import Graph
 from dataprune.experiments import adapting, experiments, loaders, normalised, pretraining, probed, transferring
 from dataprune.formats.dynamics import digest
 from dataprune.influence.collect import check_influence, collect
-from dataprune.launch import Follow
 from dataprune.models.weights import weights_of
 from dataprune.plan import PREFIX, Call, Plan, plan_of
 from dataprune.rows import row_name, row_of
@@ -41,33 +44,41 @@ BATCHES_EACH = 8  # that a process which looks at data has at least, where there
 log = logging.getLogger(__name__)
 
 
-def job(cfg: Config, follow: Follow | None = None, stamps: Stamps | None = None) -> list[dict[str, Any]]:
+def job(
+    cfg: Config,
+    follow: Follow | None = None,
+    stamps: Stamps | None = None,
+    graph: Graph | None = None,
+    running: RunningJob | None = None,
+) -> list[dict[str, Any]]:
     """The method's row and those of the baselines, each filed in the store. `follow` hears of every epoch trained.
 
-    stamps: of a driver with many jobs, which looks at the files of a data set once.
+    stamps: of a driver with many jobs, which looks at the files of a data set once. graph: in which its stages meet
+    those of other jobs. running: says what they use of the store together; None = this job for itself.
     """
     check_functions(cfg)
     if cfg.run.influence.store is not None:
         check_influence(cfg)
-    stamps = {} if stamps is None else stamps
+    stamps, graph = {} if stamps is None else stamps, graph or Graph()
     store = Store(cfg.run.store, cfg.run.verify)
-    rows = []
-    with RunningJob(store.root) as running:
+    with contextlib.nullcontext(running) if running else RunningJob(store.root) as noted:
         started = []
         for name, single in experiments(cfg):
             prefix = "" if name == "method" else f"{name}."
-            started.append((name, single, Stages(store, single, follow, prefix, stamps, running)))
+            started.append((name, single, Stages(store, single, follow, prefix, stamps, noted, graph)))
             indexed(single, started[-1][2])  # what the data show to be wrong is told before anything is trained
-        for name, single, stage in started:
-            towards = f" -> {single.target.name}" if single.target else ""
-            ratio, seed = single.prune_ratio, cfg.seed
-            log.info("%s: %s at prune_ratio=%g%s, seed %d", name, single.method.name, ratio, towards, seed)
-            row = experiment(single, stage)
-            store.write_row(row_name(row), row)
-            rows.append(row | {"row": row_name(row), "experiment": name})
-            if cfg.run.influence.store is not None and name.partition(".")[0] == "method":
-                collect(single, row, several=bool(cfg.others))
-    return rows
+        return graph.each([partial(filed, name, single, stage) for name, single, stage in started])
+
+
+def filed(name: str, cfg: Config, stage: Stages) -> dict[str, Any]:
+    """The row of one of a job's experiments, filed in the store."""
+    towards = f" -> {cfg.target.name}" if cfg.target else ""
+    log.info("%s: %s at prune_ratio=%g%s, seed %d", name, cfg.method.name, cfg.prune_ratio, towards, cfg.seed)
+    row = experiment(cfg, stage)
+    stage.store.write_row(row_name(row), row)
+    if cfg.run.influence.store is not None and name.partition(".")[0] == "method":
+        collect(cfg, row, several=bool(cfg.others))
+    return row | {"row": row_name(row), "experiment": name}
 
 
 def experiment(cfg: Config, stage: Stages) -> dict[str, Any]:

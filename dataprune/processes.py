@@ -131,7 +131,7 @@ def torchrun(
         command += [f"--rdzv-id={spot.id}", f"--rdzv-conf=is_host={spot.node == 0}", f"--local-addr={spot.address}"]
         command += [f"--log-dir={work / 'log' / f'node{spot.node}'}"]
     command += ["-m", "dataprune.launch", str(work)]
-    environment = _environment(processes, threads) | ({} if spot is None else {NODE: str(spot.node)})
+    environment = environment_of(processes, threads) | ({} if spot is None else {NODE: str(spot.node)})
     with contextlib.ExitStack() as stack:
         environment[ALIVE] = str(stack.enter_context(_alive()))
         agent = subprocess.Popen(command, env=environment)
@@ -152,8 +152,8 @@ def _end(agent: subprocess.Popen[bytes]) -> None:
         agent.wait()
 
 
-def _environment(processes: int, threads: int | None) -> dict[str, str]:
-    """The environment of torchrun, without what others have set."""
+def environment_of(processes: int, threads: int | None) -> dict[str, str]:
+    """Return the environment of so many new processes of ours, without what others have set of ranks."""
     environment = {k: v for k, v in os.environ.items() if not of_others(k)}
     # a user's modules are in the current folder, where a random.py must not stand before the library's own
     home = str(Path(__file__).resolve().parents[1])

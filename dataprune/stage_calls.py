@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,13 +13,16 @@ from dataprune.data.codecs import decoding, placed
 from dataprune.data.content import stamp
 from dataprune.dataset import Data
 from dataprune.errors import ConfigError, Shown
-from dataprune.launch import Follow, obtain, recipe_of
+from dataprune.executors.following import Follow
+from dataprune.executors.graph import Graph
+from dataprune.launch import recipe_of
 from dataprune.store import Result, Store, fingerprint
 from dataprune.store.jobs import RunningJob
 
 Stamps = dict[str, str]  # states of data sets, by a hash of their configs
 # those that this process has looked at: once, however many jobs it runs (in __main__ each job would get a copy)
 STAMPS: Stamps = {}
+STAMPING = threading.Lock()  # the jobs of a sweep are threads, and ask for the same
 
 
 class Stages:
@@ -35,8 +39,10 @@ class Stages:
         prefix: str = "",
         stamps: Stamps | None = None,
         running: RunningJob | None = None,
+        graph: Graph | None = None,
     ) -> None:
         self.store, self.run, self.running, self.stamps = store, cfg.run, running, {} if stamps is None else stamps
+        self.graph = graph or Graph()
         self.named = set(dotted_paths(asdict(cfg)))
         self.follow = None if follow is None else lambda role, line: follow(prefix + role, line)
         self.results: dict[str, Result] = {}
@@ -48,7 +54,7 @@ class Stages:
     ) -> Result:
         """The result of stage `name` with this config and those of the inputs that are not None.
 
-        A string among the inputs is the digest of something outside the store. processes: as `launch.obtain` takes it.
+        A string among the inputs is the digest of something outside the store. processes: as `Graph.obtain` takes it.
         """
         there = {key: value for key, value in inputs.items() if value is not None}
         recipe = recipe_of(name, config, there)
@@ -61,7 +67,7 @@ class Stages:
         if name in ("train", "adopt") and self.before_training is not None and self.store.find(recipe) is None:
             check, self.before_training = self.before_training, None
             check()
-        result, built = obtain(
+        result, built = self.graph.obtain(
             self.store, recipe, config, results, self.run, role=role, follow=self.follow, processes=processes
         )
         self.results[role] = result
@@ -73,8 +79,9 @@ class Stages:
         """An indexed data set, decoded in each of these ways (TrainConfig.reads), given with a recipe that wants it.
         Its files are looked at once a driver."""
         seen = fingerprint([asdict(config.table), config.path and os.path.abspath(config.path)])
-        if seen not in self.stamps:
-            self.stamps[seen] = stamp(config.table, role)
+        with STAMPING:
+            if seen not in self.stamps:
+                self.stamps[seen] = stamp(config.table, role)
         table = self("index", config.table, role, files=self.stamps[seen])
         check_sizes(config, table.facts, role)
         kind, _, name = role.partition(".")

@@ -15,7 +15,7 @@ from dataprune.checks.training import check_training
 from dataprune.config import Config, RecordConfig, TrainConfig
 from dataprune.errors import ConfigError
 from dataprune.experiments import pretraining
-from dataprune.launch import recipe_of, run_task, write_task
+from dataprune.launch import recipe_of, run_task, task_of, write_task
 from dataprune.pipeline import indexed
 from dataprune.plan import plan_of
 from dataprune.progress import THROUGHPUT, WARM_UP
@@ -43,7 +43,7 @@ def throughput(cfg: Config, stamps: Stamps | None = None) -> None:
         work = Path(folder)
         (work / "scratch").mkdir()
         paths = {role: result.path.absolute() for role, result in inputs.items()}
-        write_task(work, recipe_of("train", config, inputs), config, paths, cfg.run, label="throughput")
+        write_task(work, task_of(recipe_of("train", config, inputs), config, paths, cfg.run, label="throughput"))
         one = config.processes == 1
         answer = run_task(work) if one else nodes.run(work, config.processes, cfg.run.threads)
         line = json.loads((work / THROUGHPUT).read_text())

@@ -285,7 +285,7 @@ def test_code_that_changes_while_a_job_waits_is_refused(jobs, mine, tmp_path):
     config = ScoreConfig({"_target_": "my_own_code.mine"})
     recipe = launch.recipe_of("score", config, {})
     (tmp_path / "work" / "scratch").mkdir(parents=True)
-    launch.write_task(tmp_path / "work", recipe, config, {}, RunConfig())
+    launch.write_task(tmp_path / "work", launch.task_of(recipe, config, {}, RunConfig()))
     mine("def mine(n):\n    return [2.0]\n")  # as a worker process would import it, an hour later
     with pytest.raises(ConfigError, match=r"my_own_code\.mine.*has changed since"):
         launch.run_task(tmp_path / "work")

@@ -12,7 +12,7 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "blocks": 0, "ranks": 0, "fields": 0, "augmentation": 0, "stage_configs": 0, "data.paths": 0, "identity": 0,
     "peaks": 0,
     "checks.config": 1, "overrides": 1, "environment": 1, "dataset": 1, "processes": 1, "cost": 1, "staging": 1,
-    "nodes": 2, "launch": 3,
+    "nodes": 2, "launch": 3, "executors": 4,
     "windows": 1, "neighbors": 1, "influence.estimates": 0, "influence.datamodels": 1, "influence.store": 1,
     "scores": 2, "selectors": 2,
     "arrays": 3, "training.quantities": 3, "dynamic": 3, "data": 3, "models": 3, "subset": 1, "formats": 2,
@@ -23,7 +23,8 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "training": 5, "checks.rehearsal": 5, "experiments": 5, "stages": 6,
     "speed": 7, "stage_calls": 7, "checks": 7, "taken_over": 8,
     "rows": 7, "influence.collect": 7, "pipeline": 9, "estimate": 10, "throughput": 10,
-    "tracking": 9, "commands": 9, "select": 10, "export": 10, "report": 10, "influence": 11, "__main__": 11,
+    "tracking": 9, "commands": 9, "jobs": 11, "sweeps": 12,
+    "select": 10, "export": 10, "report": 10, "influence": 11, "__main__": 13,
 }  # fmt: skip
 FUNCTIONS_OF_ARRAYS = {
     "scores", "selectors", "neighbors", "blocks", "windows", "influence.estimates", "influence.datamodels",

@@ -33,13 +33,13 @@ def again(jobs, tmp_path):
         home = jobs.store / stage / row["keys"][role]
         recipe = json.loads((home / "recipe.json").read_text())
         inputs = {name: next(jobs.store.glob(f"*/{row['keys'][of]}")) for name, of in INPUTS[role].items()}
-        module = launch._module(stage)
+        module = launch.module_of_stage(stage)
         config = from_plain(module.CONFIG, json.loads((home / "manifest.json").read_text())["config"])
         config = replace(config, **changes)
         work = tmp_path / f"{role}{count}"
         (work / "scratch").mkdir(parents=True)
         recipe = launch.recipe_of(stage, config, {})
-        launch.write_task(work, recipe, config, inputs, cfg.run, label=role, processes=count)
+        launch.write_task(work, launch.task_of(recipe, config, inputs, cfg.run, label=role, processes=count))
         answer = launch.run_task(work) if count == 1 else run_in_processes(work, count, threads=1)
         assert answer["made"]["processes"] == count
         return work, answer["facts"]

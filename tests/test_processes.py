@@ -45,7 +45,7 @@ def test_a_config_error_in_a_worker_is_the_same_line_in_the_driver(jobs, tmp_pat
     }
     (tmp_path / "work" / "scratch").mkdir(parents=True)
     recipe = launch.recipe_of("train", config, {})
-    launch.write_task(tmp_path / "work", recipe, config, inputs, cfg.run, label="model")
+    launch.write_task(tmp_path / "work", launch.task_of(recipe, config, inputs, cfg.run, label="model"))
     with pytest.raises(ConfigError, match=r"^model\.precision='float16': expected float32 or bfloat16") as caught:
         run_in_processes(tmp_path / "work", 2, threads=1)
     assert "\n" not in str(caught.value)

@@ -1,14 +1,17 @@
 """From a composed config to a typed one: every value checked that can be checked without data, before heavy imports."""
 
+import contextlib
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from dataprune.config import Config, ConstantsConfig, DataConfig, MethodConfig, TrainConfig
 from dataprune.errors import ConfigError
+from dataprune.fields import Inexact, exactly
 from dataprune.ratios import as_typed, fraction_at
 
 
@@ -17,9 +20,7 @@ def typed(composed: DictConfig) -> Config:
 
     Raises omegaconf's errors for unknown keys and wrong types (also those added with `+`), ConfigError for ranges.
     """
-    # the container, not the DictConfig: merging the latter lets keys through that `+key=value` has added
-    cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(composed)))
-    assert isinstance(cfg, Config)
+    cfg = _converted(composed)
     check_plain(dataclasses.asdict(cfg), "")
     check_ranges(cfg)
     cfg = with_constants(cfg)
@@ -35,6 +36,19 @@ def typed(composed: DictConfig) -> Config:
         check_data_set(data, f"others.{name}")
     check_targets(cfg)
     check_unused(cfg)
+    return cfg
+
+
+def _converted(composed: DictConfig) -> Config:
+    names = [str(name) for name in composed if name != "hydra"]
+    with contextlib.suppress(Inexact, OmegaConfBaseException):  # the way below converts, or says what is wrong
+        nodes = {name: composed[name] for name in names}
+        there = {n: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for n, v in nodes.items()}
+        return exactly(Config, there)
+    # the container, not the DictConfig: merging the latter lets keys through that `+key=value` has added
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(composed, names))
+    cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    assert isinstance(cfg, Config)
     return cfg
 
 

@@ -3,9 +3,7 @@
 import math
 from typing import Any
 
-from hydra.utils import get_method
-
-from dataprune.callables import check_target, make
+from dataprune.callables import check_target, function_at, make
 from dataprune.checks.augmentation import check_augmentation
 from dataprune.config import AugmentConfig, TrainConfig
 from dataprune.errors import ConfigError, Shown
@@ -181,7 +179,7 @@ def _check_schedule(spec: dict[str, Any], key: str, steps: int, more: dict[str, 
     for name, value in constants.items():
         if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
             raise ConfigError(f"{key}.{name}", value, "a number")
-    schedule = get_method(spec["_target_"])
+    schedule = function_at(spec["_target_"])
     for step in range(steps):
         value = schedule(step, steps, PER_EPOCH, **more, **constants)
         if not 0 <= value <= high:

@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from hydra.utils import get_method
 
 from dataprune.arrays import ARRAYS, entry
+from dataprune.callables import function_at
 from dataprune.errors import ConfigError
 from dataprune.plan import Call
 from dataprune.selectors.bound import Bound, Selector
@@ -55,7 +55,7 @@ def _ask(target: str, given: dict[str, Any], constants: dict[str, Any], key: str
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of ties and the like among made-up numbers
-            get_method(target)(**given, **constants)
+            function_at(target)(**given, **constants)
     except ConfigError as error:
         if error.key.partition(".")[0] in constants:
             raise error.under(key) from None

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.utils import get_method
 
-from dataprune.callables import Parameters, check_target
+from dataprune.callables import Parameters, check_target, function_at
 from dataprune.config import DataConfig, DecodeConfig
 from dataprune.errors import ConfigError
 
@@ -140,7 +139,7 @@ def placed(config: DecodeConfig, key: str) -> DecodeConfig:
 
 def codec_of(spec: Mapping[str, Any]) -> Codec:
     """Return the codec that a spec (`_target_` and constants) describes."""
-    return get_method(spec["_target_"])(**{name: value for name, value in spec.items() if name != "_target_"})
+    return function_at(spec["_target_"])(**{name: value for name, value in spec.items() if name != "_target_"})
 
 
 def disagreement(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:

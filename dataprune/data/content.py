@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import get_method
 
-from dataprune.callables import Parameters, parameters
+from dataprune.callables import Parameters, function_at, parameters
 from dataprune.config import IndexConfig
 from dataprune.data.examples import Dataset, packed
 from dataprune.data.paths import Paths, Piece
@@ -32,7 +31,7 @@ def read(config: IndexConfig, label: str) -> Dataset:
     """Call the config's reader; it gets `path`, `columns` and `seed` if it has such parameters."""
     arguments = _arguments(config, label)
     try:
-        dataset = get_method(config.reader["_target_"])(**arguments)
+        dataset = function_at(config.reader["_target_"])(**arguments)
     except ConfigError as error:
         raise error.under(label) from None
     if config.path is not None and dataset.root is not None:

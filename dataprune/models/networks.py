@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional as F
 
-from dataprune.callables import codes_of, parameters
+from dataprune.callables import codes_of, instance, parameters
 from dataprune.dataset import FACTS
 from dataprune.errors import ConfigError
 
@@ -102,7 +101,7 @@ def build(model: dict[str, Any], input: Mapping[str, Any], n_classes: int) -> Ne
         expected = f"a network of {input['kind']}: this one wants {', '.join(missing)}, which they do not tell"
         raise ConfigError("model._target_", model["_target_"], expected)
     given = {name: facts[name] for name in takes.names if name in facts and name not in model}
-    backbone = instantiate(model, **given, _convert_="all")  # lists as lists: timm counts on them
+    backbone = instance(model, **given, _convert_="all")  # lists as lists: timm counts on them
     if not hasattr(backbone, "num_features"):
         raise ConfigError("model._target_", model["_target_"], "a function whose module has the attribute num_features")
     return Network(backbone, n_classes, input)

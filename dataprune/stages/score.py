@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import get_method
 
 from dataprune.arrays import entry, load
+from dataprune.callables import function_at
 from dataprune.config import RunConfig
 from dataprune.cost import told_of
 from dataprune.errors import ConfigError, Shown, finite, first
@@ -38,7 +38,7 @@ def compute(config: ScoreConfig, inputs: dict[str, Path], key: str) -> np.ndarra
     constants |= {} if config.path is None else {"path": config.path}
     arrays = load(config.arrays, inputs, key)
     try:
-        scores = np.asarray(get_method(config.function["_target_"])(**arrays, **constants), np.float32)
+        scores = np.asarray(function_at(config.function["_target_"])(**arrays, **constants), np.float32)
     except ConfigError as error:
         raise error.under("method" if error.key in FROM_FILE else key) from None
     if scores.ndim != 1:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import get_method
 
 from dataprune.arrays import ARRAYS, load
+from dataprune.callables import function_at
 from dataprune.config import RunConfig
 from dataprune.data.examples import Examples, heldout_of
 from dataprune.errors import ConfigError, Shown
@@ -142,7 +142,7 @@ def _selector(
         else:
             rows[parameter] = _checked(values, n, level, step), 0
     filled = frozenset(step.filled) & {"budget", "n", "select"}
-    return Selector(get_method(step.function["_target_"]), constants, rows, n, filled, step.key, inner)
+    return Selector(function_at(step.function["_target_"]), constants, rows, n, filled, step.key, inner)
 
 
 def _axis(name: str, value: Any, level: str, n: int) -> int | None:

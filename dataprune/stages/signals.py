@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import get_method
 
 from dataprune import ranks
 from dataprune.arrays import GIVEN, SIGNALS, Array, own_signal
-from dataprune.callables import parameters
+from dataprune.callables import function_at, parameters
 from dataprune.config import RunConfig, SignalsConfig
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError, Shown
@@ -100,7 +99,7 @@ class _Signal:
         self.name, self.array = name, _array(name, spec)
         target = self.array.function
         assert target is not None
-        self.function = get_method(target)
+        self.function = function_at(target)
         self.asks = [parameter for parameter in GIVEN if parameter in parameters(target).names]
         about = (*ABOUT_A_SIGNAL, "_target_")
         self.constants = {k: v for k, v in (spec or {}).items() if k not in about}

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_method, instantiate
 
 from dataprune import progress, ranks
+from dataprune.callables import function_at, instance
 from dataprune.checkpoints import masks
 from dataprune.checks.recipes import check_parts
 from dataprune.config import AugmentConfig, RunConfig, TrainConfig
@@ -194,10 +194,10 @@ class Training:
         """The LightningModule."""
         config = self.config
         spec = {k: v for k, v in config.schedule.items() if k != "_target_"}
-        schedule = get_method(config.schedule.get("_target_", "dataprune.training.schedules.constant"))
+        schedule = function_at(config.schedule.get("_target_", "dataprune.training.schedules.constant"))
         return Classifier(
             network,
-            instantiate(config.optimizer, _partial_=True),
+            instance(config.optimizer, _partial_=True),
             lambda at, lr: schedule(at, self.steps, self.order.steps, lr, **spec),
             momentum=self._momentum(),
             attack=self.attack,
@@ -214,7 +214,7 @@ class Training:
         if not self.config.momentum:
             return None
         spec = {k: v for k, v in self.config.momentum.items() if k != "_target_"}
-        schedule = get_method(self.config.momentum["_target_"])
+        schedule = function_at(self.config.momentum["_target_"])
         return lambda at: schedule(at, self.steps, self.order.steps, **spec)
 
     def _mix(self, network: Network) -> Mix:
@@ -248,7 +248,7 @@ class Training:
             callbacks.append(ObserveLosses(self.sampling, self._left_out(module.network)))
             module.stateful["sampler"] = self.sampling.sampler
         for name, spec in config.callbacks.items():
-            callbacks.append(added := instantiate(spec))
+            callbacks.append(added := instance(spec))
             module.stateful[f"callbacks.{name}"] = added
         heldout = self._heldout() if config.eval_every else None
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]

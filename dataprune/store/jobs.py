@@ -11,6 +11,7 @@ that it takes, and takes it by one rename. So a job finds what it has noted, or 
 import contextlib
 import json
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ class RunningJob:
         self.root, self.name = root, uuid.uuid4().hex
         self.lock = FileLock(root / "jobs" / f"{self.name}.lock")
         self.noted: set[str] = set()
+        self.guard = threading.Lock()  # of the threads of one driver: they would wait for the file lock in long steps
 
     def __enter__(self) -> "RunningJob":
         try:
@@ -44,7 +46,7 @@ class RunningJob:
         """Say that the job uses this result from here on, whether it is there or will be built."""
         name = f"{stage}/{key}"
         if name not in self.noted:
-            with _registry(self.root), open(self._keys, "a") as file:
+            with self.guard, _registry(self.root), open(self._keys, "a") as file:
                 file.write(f"{name}\n")
             self.noted.add(name)
 

@@ -147,8 +147,9 @@ class Store:
             VERIFIED[path] = seen  # type: ignore[assignment]
 
     @contextlib.contextmanager
-    def building(self, recipe: Recipe, say: Any) -> Iterator[Path | None]:
-        """Hold the recipe's lock and yield its work folder, or None when another process has built it meanwhile.
+    def building(self, recipe: Recipe, say: Any, wait: bool = True) -> Iterator[Path | None]:
+        """Hold the recipe's lock and yield its work folder, or None when another process has built it meanwhile, or
+        (without `wait`) is building it now.
 
         `say(text)` is told whom we wait for. The lock is the kernel's: a killed builder frees it.
         """
@@ -158,6 +159,9 @@ class Store:
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not wait:
+                yield None
+                return
             say(f"waiting for {_owner(work)}")
             lock.acquire()
         try:

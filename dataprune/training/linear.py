@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from torch import nn
 
+from dataprune.callables import instance
 from dataprune.data.order import Order
 from dataprune.data.shares import same_share
 from dataprune.errors import ConfigError
@@ -159,7 +159,7 @@ def _minimised(
 ) -> torch.Tensor:
     """The weights (classes, d + 1) at which the objective is least, as far as the optimiser comes from `start`."""
     w = start.clone().requires_grad_()
-    optimizer = instantiate(task.optimizer, _partial_=True)([w], max_iter=task.steps)
+    optimizer = instance(task.optimizer, _partial_=True)([w], max_iter=task.steps)
 
     def closure() -> torch.Tensor:
         error, sums = errors(x, y, w.detach(), weights)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import get_method
 
+from dataprune.callables import function_at
 from dataprune.models.networks import FEATURES
 from dataprune.models.tally import FORWARD, STEP
 from dataprune.training.classifier import Classifier
@@ -46,7 +46,7 @@ class Probe:
         head, constants = self.module.network.head, {k: v for k, v in solver.items() if k != "_target_"}
         self.path.write_text("")
         whole = Task(head, rate=self.module.schedule, told=self.tell, passed=self.count, epochs=self.epochs, **task)
-        chosen = get_method(solver["_target_"])(whole, **constants)
+        chosen = function_at(solver["_target_"])(whole, **constants)
         self.module.tally.settle()
         return chosen
 

@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from hydra.utils import get_method
 
 from dataprune.arrays import RECORDED
+from dataprune.callables import function_at
 from dataprune.errors import ConfigError, Shown, first
 from dataprune.store import create_array, write_json
 from dataprune.training.quantities import Outputs
 
 ROWS = {name: np.dtype(array.dtype) for name, array in RECORDED.items()}
-FUNCTIONS = [get_method(array.function) for array in RECORDED.values()]
+FUNCTIONS = [function_at(str(array.function)) for array in RECORDED.values()]
 SEEN = list(ROWS).index("correct")  # the row that is a number wherever an example was seen
 
 

@@ -1,0 +1,52 @@
+"""Any `concurrent.futures.Executor` as an engine: Dask's, Ray's by our adapter, one of your own."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from dataprune.config import ResourcesConfig, RunConfig
+from dataprune.errors import first_line
+from dataprune.executors.answers import LostSlot, answer_to, taken
+from dataprune.executors.building import Message
+from dataprune.executors.resources import resources_of
+
+Factory = Callable[[ResourcesConfig], Executor]  # asked once for each set of resources that a sweep needs
+
+
+class Futures:
+    """An engine on executors of futures, one for each set of resources."""
+
+    several = True
+
+    def __init__(self, run: RunConfig, factory: Factory) -> None:
+        self.run, self.factory = run, factory
+        self.guard = threading.Lock()
+        self.executors: dict[tuple[Any, ...], Executor] = {}
+        self.pending: set[Future[Any]] = set()
+
+    def build(self, message: Message) -> bool:
+        """Build what the message says where the executor runs it."""
+        wanted = resources_of(self.run, message["task"]["stage"], message["task"]["processes"])
+        place = tuple(vars(wanted).values())
+        with self.guard:
+            if place not in self.executors:
+                self.executors[place] = self.factory(wanted)
+            future = self.executors[place].submit(answer_to, message)
+            self.pending.add(future)
+        try:
+            answer = future.result()
+        except Exception as error:  # of the engine: what a stage raises comes as an answer
+            why = f"{type(error).__name__}: {first_line(error)}"
+            label, then = message["task"]["label"], "the same command goes on from what was kept"
+            raise LostSlot(f"{label}: its worker was lost ({why}); {then}") from None
+        finally:
+            self.pending.discard(future)
+        return taken(answer)
+
+    def stop(self) -> None:
+        """Cancel what waits, and shut the executors down."""
+        for future in list(self.pending):
+            future.cancel()
+        for executor in self.executors.values():
+            executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,172 @@
+"""The table in which the stage calls of all jobs meet: each result is found, or built once by an engine."""
+
+import contextlib
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from dataprune.config import RunConfig
+from dataprune.executors.answers import LostSlot
+from dataprune.executors.building import Message, build, message_of, named
+from dataprune.executors.following import Follow, Following
+from dataprune.launch import task_of
+from dataprune.store import Recipe, Result, Store, load
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+TRIES = 3  # of a stage whose worker was lost: a machine has gone, or its memory was too small
+POLL_S = 2.0  # how often we look whether another driver's worker has done what it is doing
+
+
+class Stopped(RuntimeError):
+    """The sweep was interrupted: nothing more is built."""
+
+
+class Engine(Protocol):
+    """Takes messages to where results are built. Threads of a driver call it side by side, each waits for its own."""
+
+    several: bool  # whether more than one result may be built at a time
+
+    def build(self, message: Message) -> bool:
+        """Build what the message says and wait; return False where another process has built it or is building it.
+        Raises what the stage raises, LostSlot where its worker has gone."""
+
+    def stop(self) -> None:
+        """End everything that is running, at once; what waits raises."""
+
+
+class Here:
+    """Build in this process, one result after another; wait where another process is building it."""
+
+    several = False
+
+    def build(self, message: Message) -> bool:
+        """Build what the message says."""
+        return build(message, wait=True)
+
+    def stop(self) -> None:
+        """Nothing is running beside the caller."""
+
+
+class Board(Protocol):
+    """Told how each stage call stands."""
+
+    def tell(self, state: str, stage: str, key: str, role: str) -> None:
+        """state: found | waiting | building | built | failed."""
+
+
+class Graph:
+    """Results by recipe, for any number of jobs in threads of one driver. A slot of the engine is held only while a
+    result is built: nobody waits for another job's result with one."""
+
+    def __init__(self, engine: Engine | None = None, board: Board | None = None) -> None:
+        self.engine, self.board = engine or Here(), board
+        self.guard = threading.Lock()
+        self.futures: dict[tuple[str, str], Future[None]] = {}  # (store, key) -> done when built, or failed
+        self.stopped = threading.Event()
+
+    def obtain(
+        self,
+        store: Store,
+        recipe: Recipe,
+        config: Any,
+        inputs: dict[str, Result],
+        run: RunConfig,
+        *,
+        role: str,
+        follow: Follow | None = None,
+        processes: int = 1,
+    ) -> tuple[Result, bool]:
+        """The recipe's result, and whether this call had it built.
+
+        processes: that build it. Of a training they are its config's; those of other stages change nothing of it.
+        Found in the store it costs reading its manifest. Raises what the stage raises, in every job that asks for it.
+        """
+        name = named(role, recipe)
+        if (found := store.find(recipe)) is not None:
+            self._tell("found", recipe, role)
+            log.info("%s  found", name)
+            Following(found / "history.jsonl", role, follow).tell()
+            return found, False
+        if self.stopped.is_set():
+            raise Stopped("interrupted")
+        place = (str(store.root), f"{recipe.stage}/{recipe.key}")
+        with self.guard:
+            theirs = self.futures.get(place)
+            mine: Future[None] = Future()
+            if theirs is None:
+                self.futures[place] = mine
+        with Following(store.work(recipe) / "history.jsonl", role, follow):
+            if theirs is not None:
+                self._tell("waiting", recipe, role)
+                log.info("%s  waiting for another job of this sweep", name)
+                theirs.result()
+                return load(store.home(recipe)), False
+            paths = {name: result.path.absolute() for name, result in inputs.items()}
+            task = task_of(recipe, config, paths, run, role, processes)
+            built = self._build(store, recipe, message_of(store, recipe, task), mine, role)
+        return load(store.home(recipe)), built
+
+    def _build(self, store: Store, recipe: Recipe, message: Message, future: Future[None], role: str) -> bool:
+        """Have it built, or wait for the other driver that is building it; whether it was ours."""
+        name = named(role, recipe)
+        log.info("%s  building; %s", name, store.why_missed(recipe))
+        self._tell("building", recipe, role)
+        try:
+            while not (built := self._tried(message, name)) and store.find(recipe) is None:
+                self._tell("waiting", recipe, role)
+                if self.stopped.wait(POLL_S):
+                    raise Stopped("interrupted")
+        except BaseException as error:
+            self._tell("failed", recipe, role)
+            future.set_exception(error)
+            raise
+        with self.guard:  # from here on it is found; who fails stays, for those that ask for it later
+            self.futures = {place: other for place, other in self.futures.items() if other is not future}
+        future.set_result(None)
+        self._tell("built", recipe, role)
+        if not built:
+            log.info("%s  built by the other process", name)
+        return built
+
+    def _tried(self, message: Message, name: str) -> bool:
+        """Have the engine build it, again where a worker was lost: the work folder goes on from what was kept."""
+        for _ in range(TRIES - 1):
+            try:
+                return self.engine.build(message)
+            except LostSlot as error:
+                if self.stopped.is_set():
+                    raise Stopped("interrupted") from None
+                log.warning("%s  tried again: %s", name, error)
+        return self.engine.build(message)
+
+    def _tell(self, state: str, recipe: Recipe, role: str) -> None:
+        if self.board is not None:
+            self.board.tell(state, recipe.stage, recipe.key, role)
+
+    def each(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Return what the calls return: side by side where the engine builds more than one result at a time. The first
+        error is raised when all have ended."""
+        if not self.engine.several or len(calls) == 1:
+            return [call() for call in calls]
+        with ThreadPoolExecutor(len(calls)) as threads:
+            # each in a copy of this job's context, by which its lines find their log file
+            futures = [threads.submit(contextvars.copy_context().run, call) for call in calls]
+        return [future.result() for future in futures]
+
+    def stop(self) -> None:
+        """Build nothing more, and end what is being built."""
+        self.stopped.set()
+        self.engine.stop()
+
+
+@contextlib.contextmanager
+def stopping(graph: Graph) -> Any:
+    """A context at whose end, however it comes, the graph's engine has ended."""
+    try:
+        yield graph
+    finally:
+        graph.stop()

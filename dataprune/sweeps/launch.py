@@ -1,0 +1,118 @@
+"""From the overrides of a sweep's jobs to what Hydra wants back of each: compose, check, run, tell what failed."""
+
+import contextlib
+import logging
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from dataprune.errors import ConfigError
+from dataprune.jobs import TOLD, Job, checked, refusal
+from dataprune.sweeps.compose import Composer
+from dataprune.sweeps.driver import Driver, Outcome
+from dataprune.sweeps.logs import ToJobs, WithJob
+from dataprune.sweeps.record import record
+
+log = logging.getLogger(__name__)
+SHOWN = 5  # jobs that failed, in the last lines
+
+
+def launch(
+    context: HydraContext, task: TaskFunction, master: DictConfig, words: Sequence[Sequence[str]], first: int
+) -> list[JobReturn]:
+    """Run the jobs of these overrides; one JobReturn each, in their order (without configs: those of a thousand jobs
+    would fill the memory; they lie in each job's folder). Nothing is started if one of them is wrong."""
+    setup_globals()
+    configure_log(master.hydra.hydra_logging, master.hydra.verbose)
+    began = time.process_time()
+    composer = Composer(context.config_loader, master)
+    jobs = []
+    for number, one in enumerate(words, first):
+        try:
+            jobs.append(_job(composer.compose(one), number, one))
+        except TOLD as error:
+            raise refusal(error, master.run.store) from None
+    seconds = time.process_time() - began
+    log.info("%d jobs: composed %d times, %.1f CPU seconds", len(jobs), composer.composed, seconds)
+    run = jobs[0].cfg.run
+    if run.estimate or run.throughput is not None or run.nodes > 1:  # one after another, in this thread
+        one_by_one = BasicLauncher()
+        one_by_one.setup(hydra_context=context, task_function=task, config=master)
+        return list(one_by_one.launch(words, first))
+    returns = [JobReturn(overrides=list(one), working_dir=os.getcwd(), task_name="dataprune") for one in words]
+
+    with _logged(), Driver(jobs[0], len(jobs), Path(master.hydra.sweep.dir)) as driver:
+        outcomes = _all(
+            driver,
+            jobs,
+            first,
+            lambda n: context.callbacks.on_job_start(composer.compose(words[n]), task_function=task),
+        )
+        for outcome in outcomes:
+            there = returns[outcome.number - first]
+            there.status = JobStatus.FAILED if outcome.error else JobStatus.COMPLETED
+            there.return_value = (outcome.error and refusal(outcome.error, run.store)) or outcome.value
+            context.callbacks.on_job_end(config=composer.compose(words[outcome.number - first]), job_return=there)
+    _tell_failed(returns, first)
+    return returns
+
+
+def _all(driver: Driver, jobs: list[Job], first: int, starting: Callable[[int], None]) -> Iterator[Outcome]:
+    """Start all jobs; yield how they end."""
+    for n, job in enumerate(jobs):
+        starting(n)
+        log.info("#%d : %s", first + n, job.words)
+        yield from driver.start(first + n, job)
+    yield from driver.finish()
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """A context in which each line goes to its job's file too, and says on the console whose it is."""
+    root, to_jobs = logging.getLogger(), ToJobs()
+    before = [(handler, handler.formatter) for handler in root.handlers]
+    for handler in root.handlers:
+        handler.setFormatter(WithJob())
+    root.addHandler(to_jobs)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        root.removeHandler(to_jobs)
+        for handler, formatter in before:
+            handler.setFormatter(formatter)
+
+
+def _tell_failed(returns: list[JobReturn], first: int) -> None:
+    """Log which jobs failed, why, and the command that repeats each."""
+    failed = [(number, there) for number, there in enumerate(returns, first) if there.status is JobStatus.FAILED]
+    for number, there in failed[:SHOWN]:
+        log.error("#%d failed: %s", number, there._return_value)
+        log.error("  python -m dataprune %s", " ".join(shlex.quote(word) for word in there.overrides or ()))
+    if failed:
+        more = f" ({len(failed) - SHOWN} more are not shown)" if len(failed) > SHOWN else ""
+        log.error("%d of %d jobs failed%s; the same command tries them again", len(failed), len(returns), more)
+
+
+def _job(config: DictConfig, number: int, words: Sequence[str]) -> Job:
+    """The job of a composed config: its folder made, what Hydra leaves there written, its values checked."""
+    if config.hydra.job.chdir:
+        raise ConfigError("hydra.job.chdir", True, "false: the jobs of a sweep are threads of one process")
+    with open_dict(config):
+        config.hydra.job.id = config.hydra.job.num = number
+    HydraConfig.instance().cfg = config  # ${hydra:...} in a value is resolved with it
+    sweep = Path(str(config.hydra.sweep.dir))
+    folder = sweep / str(config.hydra.sweep.subdir)
+    with open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = os.path.abspath(folder)
+    cfg = checked(config, words)
+    record(config, folder)
+    return Job(cfg, folder, sweep.name, " ".join(filter_overrides(words)))
