@@ -57,8 +57,11 @@ def decide(task: Decide) -> None:
         features = embeddings[span]
         features = unit_rows(features) if task.unit else features.astype(np.float32)
         labels = np.zeros(len(features), np.int64)
-        given = {"features": features, "embeddings": features, "budget": budget, "rng": stream(task.seed, "cell", number)}
-        given |= {"labels": labels, "assignment": labels, "centers": centers[cell[number]][None]}
+        given: dict[str, Any] = {"features": features, "embeddings": features, "labels": labels}
+        if budget is None:
+            given |= {"assignment": labels, "centers": centers[cell[number]][None]}
+        else:
+            given |= {"budget": budget, "rng": stream(task.seed, "cell", number)}
         found = call(task.function, task.key, **given)
         if budget is None:
             scores[span] = found

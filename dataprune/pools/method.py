@@ -21,7 +21,8 @@ from dataprune.config import MethodConfig
 from dataprune.errors import ConfigError, whole_number
 
 FILLED = frozenset({"scores", "budget", "n", "rng", "distances", "squared_distances", "neighbors", "labels"})
-IN_CELL = frozenset({"features", "embeddings", "centers", "assignment", "labels", "budget", "rng"})
+SCORED = frozenset({"features", "embeddings", "labels", "assignment", "centers"})
+PICKED = frozenset({"features", "embeddings", "labels", "budget", "rng"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def method_of(name: str, overrides: Sequence[str] = ()) -> PoolMethod:
     kinds = [kind for kind in ("score", "pick", "neighbors") if getattr(method, kind)]
     if len(kinds) > 1 or bool(method.pick) == bool(method.select):
         raise ConfigError("--method", name, "one of score, pick and neighbors at most, and `select` but beside `pick`")
-    for key, filled in (("score", IN_CELL), ("pick", IN_CELL), ("select", FILLED)):
+    for key, filled in (("score", SCORED), ("pick", PICKED), ("select", FILLED)):
         if (spec := getattr(method, key)) is not None:
             check_target(dict(spec), f"{name}.{key}", filled)
     if method.neighbors is not None:
@@ -90,7 +91,7 @@ def _with(method: PoolMethod, overrides: Sequence[str]) -> PoolMethod:
 
 
 def _takes(spec: Mapping[str, Any] | None, constant: str) -> bool:
-    filled = FILLED | IN_CELL
+    filled = FILLED | SCORED | PICKED
     return spec is not None and constant in parameters(spec["_target_"]).names and constant not in filled
 
 

@@ -80,7 +80,7 @@ class Request:
             raise ConfigError("--input", empty[0], "a row at least in each shard; it is empty")
         self.count(n)
         if self.method.columns:
-            self.plan(n)
+            assert self.plan
             return
         if self.cells is not None:
             whole_number("--cells", self.cells, 1, n, "the rows")
@@ -92,9 +92,11 @@ class Request:
                 found, expected = (f"{dtype} of width {width}" for width, dtype in (kind, first))
                 raise ConfigError("--embedding", Shown(f"{found} in {shard.name}"), f"{expected}, as {self.shards[0].name}")
 
-    def plan(self, n: int) -> tuple[Plan, str]:
-        """Return the plan of a method that goes by columns."""
+    @cached_property
+    def plan(self) -> tuple[Plan, str]:
+        """Return the plan of a method that goes by columns, and what its cut goes by."""
         assert self.method.columns is not None
+        n = sum(shard.rows() for shard in self.shards)
         return planned(self.method.columns, self.count(n), n, self.columns, self.cut)
 
     def cells_of(self, n: int) -> int:
@@ -106,7 +108,7 @@ class Request:
         """Return everything but the pool that makes the selection."""
         method = self.method.facts()
         if self.method.columns:
-            plan, by = self.plan(n)
+            plan, by = self.plan
             method |= {"steps": [dict(call.function) for call in plan.steps], "cut": by, "name": plan.method.name}
         facts: dict[str, Any] = {"method": method, "budget": self.count(n), "columns": dict(self.columns)}
         facts |= {"seed": self.seed, "uid": self.uid}

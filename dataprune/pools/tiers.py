@@ -23,7 +23,7 @@ def chosen(steps: Steps) -> Chosen:
     """Return the rows that the request keeps."""
     method = steps.request.method
     if method.columns:
-        plan, by = steps.request.plan(steps.pool.n)
+        plan, by = steps.request.plan
         arrays = {name: steps.pool.column(column) for name, column in steps.request.columns.items()}
         return select_columns(plan, by, arrays, steps.pool.n, steps.request.seed), True
     if method.pick:
