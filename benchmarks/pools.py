@@ -1,7 +1,7 @@
 """Selection over shards: local, Ray and Dask beside each other, growth, a worker that is killed, a billion on paper.
 
     python -m benchmarks.pools --rows 1000000 --folder /tmp/pool
-    python -m benchmarks.pools --rows 1000000 --folder /tmp/pool --engines local ray=VENV/bin/python dask=VENV/bin/python
+    python -m benchmarks.pools --rows 1000000 --folder /tmp/pool --engines local ray=RAY/bin/python dask=DASK/bin/python
     python -m benchmarks.pools --rows 1000000 10000000 --folder /tmp/pool --kill
 
 Rows are float16 in clusters of very different sizes, a tenth of them near copies of the row before. An engine may have
@@ -106,7 +106,8 @@ def beside_faiss(data: Path, cells: int, workers: int) -> str:
         found = function()
         seconds[name] = (time.process_time() - began) * 1e6 / len(rows), found
     same = (seconds["ours"][1] == seconds["faiss"][1]).mean()
-    return f"cells of 1M rows among {cells}: ours {seconds['ours'][0]:.1f} CPU s, faiss {seconds['faiss'][0]:.1f}, same {same:.4%}"
+    ours, theirs = seconds["ours"][0], seconds["faiss"][0]
+    return f"cells of 1M rows among {cells}: ours {ours:.1f} CPU s, faiss {theirs:.1f}, same {same:.4%}"
 
 
 def on_paper(small: dict, large: dict | None, width: int) -> None:
@@ -123,9 +124,14 @@ def on_paper(small: dict, large: dict | None, width: int) -> None:
         total += hours
         print(f"  {stage}: N^{exponent:.2f}, {hours:.1f} core-hours at a billion")
     size = BILLION * width * 2
-    print(f"  together {total:.0f} core-hours: {total / CORES:.1f} h on a machine of {CORES} cores, {total / CORES / 8:.1f} on 8")
-    print(f"  bytes: {size / 1e12:.2f} TB of shards, read 5 times, written once and read once more by buckets: "
-          f"{7 * size / 1e12:.1f} TB through the file system, none through the engine")
+    print(
+        f"  together {total:.0f} core-hours: "
+        f"{total / CORES:.1f} h on a machine of {CORES} cores, {total / CORES / 8:.1f} on 8"
+    )
+    print(
+        f"  bytes: {size / 1e12:.2f} TB of shards, read 5 times, written once and read once more by buckets: "
+        f"{7 * size / 1e12:.1f} TB through the file system, none through the engine"
+    )
 
 
 def main() -> None:
@@ -148,7 +154,9 @@ def main() -> None:
             stages = ", ".join(f"{name} {costs['wall_s']:.1f}" for name, costs in stats["stages"].items())
             peak = max(costs["peak"] for costs in stats["stages"].values()) / 2**20
             name = engine.partition("=")[0]
-            lines.append(f"{rows} {name}: {stats['total']:.0f} s ({stages}), peak {peak:.0f} MiB a worker, uids {stats['hash']}")
+            lines.append(
+                f"{rows} {name}: {stats['total']:.0f} s ({stages}), peak {peak:.0f} MiB a worker, uids {stats['hash']}"
+            )
     if args.kill:
         lines.append(f"{args.rows[0]} killed and again: uids {killed(args, args.rows[0])}")
     lines.append(beside_faiss(args.folder / str(args.rows[0]), round((args.rows[0] / 2) ** 0.5), args.workers))

@@ -23,7 +23,8 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "training": 5, "checks.rehearsal": 5, "experiments": 5, "stages": 6,
     "speed": 7, "stage_calls": 7, "checks": 7,
     "rows": 7, "influence.collect": 7, "pipeline": 8, "estimate": 9, "throughput": 9,
-    "tracking": 9, "commands": 9, "select": 10, "export": 10, "report": 10, "influence": 11, "__main__": 11,
+    "tracking": 9, "commands": 9, "pools": 10,
+    "select": 10, "export": 10, "report": 10, "influence": 11, "__main__": 11,
 }  # fmt: skip
 FUNCTIONS_OF_ARRAYS = {
     "scores", "selectors", "neighbors", "blocks", "windows", "influence.estimates", "influence.datamodels",

@@ -80,7 +80,9 @@ def request_of(args: argparse.Namespace) -> Request:
     plain = ("input", "budget", "engine", "workers", "memory", "address", "seed", "uid", "embedding", "cut", "cells")
     more = {name: getattr(args, name) for name in (*plain, "probes", "quota", "threshold")}
     write = Path(args.write) if args.write else None
-    return Request(method=method_of(args.method, args.set), output=Path(args.output), columns=columns, write=write, **more)
+    return Request(
+        method=method_of(args.method, args.set), output=Path(args.output), columns=columns, write=write, **more
+    )
 
 
 NAMED = {"scores": "scores", "labels": "labels", "cut": "cut_scores"}  # parameter -> option that names its column
@@ -91,7 +93,10 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dataprune.pools",
         description=__doc__.split("\n", 1)[1],
-        epilog=EXAMPLES + "\nmethods: " + ", ".join(conf.options("pool")) + "\nand those of conf/method that need columns"
+        epilog=EXAMPLES
+        + "\nmethods: "
+        + ", ".join(conf.options("pool"))
+        + "\nand those of conf/method that need columns"
         " alone: ccs, band, random, random_stratified, external, ...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

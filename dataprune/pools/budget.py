@@ -1,6 +1,7 @@
 """What a user gives as text: how much to keep, how much memory."""
 
 import re
+from typing import Any
 
 from dataprune.errors import ConfigError, whole_number
 from dataprune.selectors.budget import budget as kept_at
@@ -17,7 +18,8 @@ def count_of(budget: int | float | str, n: int) -> int:
             raise ConfigError("--budget", budget, "how many rows to keep, or the share of them (0.3)") from None
     if isinstance(budget, float) and 0 < budget <= 1:
         return kept_at(round(1 - budget, 12), n)
-    return whole_number("--budget", budget, 1, n, "a count of at most the rows, or a share above 0 to 1")
+    whole: Any = budget
+    return whole_number("--budget", whole, 1, n, "a count of at most the rows, or a share above 0 to 1")
 
 
 def bytes_of(memory: int | str) -> int:

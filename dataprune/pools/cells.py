@@ -17,7 +17,7 @@ from dataprune.pools.parts import facts_of, part, write_facts
 from dataprune.pools.shards import Shard
 
 BLOCK = 8192  # rows that are read together
-LARGEST = 2.5  # mean sizes that a cell may have; what is larger is cut
+LARGEST = 2.5  # times the mean size that was asked for; what is larger is cut
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -44,6 +44,7 @@ def sample(task: Sample) -> None:
         found.append(rows[inside - start].astype(np.float32))
     with part(task.part) as work:
         np.save(work / "rows.npy", np.concatenate(found))
+        task.shard.check_unchanged()
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def label(task: Label) -> None:
     with part(task.part) as work:
         np.save(work / "cells.npy", cells)
         np.save(work / "counts.npy", np.bincount(cells, minlength=len(centers)))
+        task.shard.check_unchanged()
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,10 @@ class Pieces:
     steps: np.ndarray  # int64 (c,), rows of a piece, the last of a cell perhaps fewer
 
     @classmethod
-    def of(cls, counts: np.ndarray) -> "Pieces":
-        """Cut cells of `counts` rows int64 (c,)."""
+    def of(cls, counts: np.ndarray, mean: float) -> "Pieces":
+        """Cut cells of `counts` rows int64 (c,) that have more than 2.5 times the `mean`."""
         there = counts > 0
-        most = max(1, int(LARGEST * counts.sum() / there.sum()))
+        most = max(1, int(LARGEST * mean))
         number = np.where(there, -(-counts // most), 0)
         steps = np.where(there, -(-counts // np.maximum(number, 1)), 1)
         cell = np.repeat(np.arange(len(counts)), number)
@@ -179,6 +181,7 @@ def spread(task: Spread) -> None:
         assert writer is not None
         writer.close()
         write_facts(work, {"buckets": buckets})
+        task.shard.check_unchanged()
 
 
 def as_batch(rows: np.ndarray, pieces: np.ndarray, embeddings: np.ndarray) -> pa.RecordBatch:

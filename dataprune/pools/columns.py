@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,12 @@ def planned(
     """
     if method.level != "example" or method.select is None:
         raise ConfigError("--method", method.name, "a method that picks examples by a selector")
-    given = {"cut_scores": columns.get("cut"), "array": [], "prune_ratio": as_typed(1 - budget / n), "cut": cut}
+    given: dict[str, Any] = {
+        "cut_scores": columns.get("cut"),
+        "array": [],
+        "prune_ratio": as_typed(1 - budget / n),
+        "cut": cut,
+    }
     plan, by = plan_of(method, argparse.Namespace(**given), dict.fromkeys(columns))  # type: ignore[arg-type]
     for call in plan.steps:
         if SCORES & set(call.filled) and call.function["_target_"] != PER_CLASS and "scores" not in columns:

@@ -53,7 +53,8 @@ class Crew:
         stage.wall_s += time.perf_counter() - began
 
     def _run(self, function: Callable[[Any], None], shares: list[list[Any]], stage: Costs, bar: Bar) -> None:
-        queue, running = iter(shares), {}
+        queue = iter(shares)
+        running: dict[Future, list[Any]] = {}
         ahead = len(shares) if hasattr(self.executor, "chunks") else AHEAD * self.workers
         try:
             while True:
@@ -83,7 +84,9 @@ def _answer(future: Future, function: Callable[[Any], None], share: list[Any]) -
         if isinstance(error, BrokenExecutor) or name in DEATHS:
             about = f"{function.__name__} {share[0].about}"
             words = "killed, or out of memory (lower --memory)"
-            text = f"a worker died while {about} was under way: {words}. What was done is kept: the same command goes on"
+            text = (
+                f"a worker died while {about} was under way: {words}. What was done is kept: the same command goes on"
+            )
             raise LostWorker(text) from error
         raise
 

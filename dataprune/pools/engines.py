@@ -17,7 +17,7 @@ from typing import Any
 
 from dataprune.errors import ConfigError
 
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 POLL_S = 2.0  # between looks at Slurm's jobs
 
 
@@ -63,6 +63,9 @@ class _Ray(Executor):
 def ray(workers: int, address: str | None = None) -> Iterator[Executor]:
     """Join a Ray cluster (address, or the one that RAY_ADDRESS or `ray start` tell of), or start one of `workers`."""
     ray: Any = extra("ray", "ray-tasks")
+    if ray.is_initialized():  # the program that calls us has joined one
+        yield _Ray(ray)
+        return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     runtime = {"env_vars": THREADS | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}}
     try:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dataprune.neighbors.exact import search
 from dataprune.neighbors.points import centred_points
-from dataprune.pools.cells import BLOCK, Pieces, as_batch, read_bucket
+from dataprune.pools.cells import BLOCK, Pieces, as_batch, read_bucket, unit_rows
 from dataprune.pools.decide import spans_of
 from dataprune.pools.lists import rows_of
 from dataprune.pools.parts import part, write_facts
@@ -58,6 +58,7 @@ class Meet:
     centers: str
     probes: int  # pieces that each piece meets besides its own
     k: int
+    unit: bool
     part: str
     about: str
 
@@ -76,7 +77,8 @@ def meet(task: Meet) -> None:
     def rows(piece: int) -> tuple[np.ndarray, np.ndarray]:
         with pa.OSFile(f"{task.gathered[bucket_of[piece]]}/rows.arrow") as file, pa.ipc.open_file(file) as opened:
             batch = opened.get_batch(int(place[piece]))
-            return batch["row"].to_numpy(), rows_of(batch["embedding"], "rows.arrow", "embedding")
+            embeddings = rows_of(batch["embedding"], "rows.arrow", "embedding")
+            return batch["row"].to_numpy(), unit_rows(embeddings) if task.unit else embeddings
 
     found = []
     for piece in own.tolist():
@@ -110,6 +112,7 @@ class Nearest:
     queries: list[str]  # parts with the embeddings of these rows
     ids: np.ndarray  # their row numbers
     k: int
+    unit: bool
     part: str
     about: str
 
@@ -117,9 +120,11 @@ class Nearest:
 def nearest_in(task: Nearest) -> None:
     """Write distances.npy float64 (queries, at most k), sorted, themselves left out."""
     queries = np.concatenate([np.load(Path(path) / "rows.npy") for path in task.queries]).astype(np.float64)
+    if task.unit:
+        queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     best = np.full((len(queries), task.k), np.inf)
     for start, rows in task.shard.batches(BLOCK):
-        wide = rows.astype(np.float64)
+        wide = (unit_rows(rows) if task.unit else rows).astype(np.float64)
         squares = np.square(queries).sum(1)[:, None] + np.square(wide).sum(1) - 2 * queries @ wide.T
         place = task.ids - task.start - start
         own = np.flatnonzero((place >= 0) & (place < len(rows)))
@@ -128,6 +133,7 @@ def nearest_in(task: Nearest) -> None:
         best = np.partition(together, task.k - 1, axis=1)[:, : task.k]
     with part(task.part) as work:
         np.save(work / "distances.npy", np.sqrt(np.maximum(np.sort(best, axis=1), 0)))
+        task.shard.check_unchanged()
 
 
 def recall_of(distances: np.ndarray, true: list[np.ndarray]) -> float:

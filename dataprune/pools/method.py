@@ -1,11 +1,11 @@
 """A method on a pool: an option of conf/pool or a YAML file of that form, else an option of conf/method.
 
-    name: semdedup
-    unit: true                 # rows are scaled to length 1
-    score: {_target_: ...}     # of the rows of one cell: one number each; `select` then picks among all rows
-    pick: {_target_: ...}      # or: picks among the rows of one cell, `budget` being its share
-    neighbors: 10              # or: neighbour lists, which `select` takes
-    select: {_target_: ...}    # of scores, higher = kept first, and columns
+name: semdedup
+unit: true                 # rows are scaled to length 1
+score: {_target_: ...}     # of the rows of one cell: one number each; `select` then picks among all rows
+pick: {_target_: ...}      # or: picks among the rows of one cell, `budget` being its share
+neighbors: 10              # or: neighbour lists, which `select` takes
+select: {_target_: ...}    # of scores, higher = kept first, and columns
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from dataprune.callables import check_target, parameters
 from dataprune.commands import conf
 from dataprune.commands.arrays import method_named
 from dataprune.config import MethodConfig
-from dataprune.errors import ConfigError, whole_number
+from dataprune.errors import ConfigError, one_of, whole_number
 
 FILLED = frozenset({"scores", "budget", "n", "rng", "distances", "squared_distances", "neighbors", "labels"})
 SCORED = frozenset({"features", "embeddings", "labels", "assignment", "centers"})
@@ -58,7 +58,9 @@ def method_of(name: str, overrides: Sequence[str] = ()) -> PoolMethod:
         raise ConfigError("--method", name, f"{there}, one of conf/method that goes by columns, or a YAML file")
     content: Any = OmegaConf.to_container(conf.read("pool", name), resolve=True)
     if wrong := sorted(content.keys() - {"name", "unit", "score", "pick", "neighbors", "select", "pair_bytes"}):
-        raise ConfigError(f"{name}.{wrong[0]}", content[wrong[0]], "name, unit, score, pick, neighbors, select, pair_bytes")
+        raise ConfigError(
+            f"{name}.{wrong[0]}", content[wrong[0]], "name, unit, score, pick, neighbors, select, pair_bytes"
+        )
     method = _with(PoolMethod(**{"name": name} | content), overrides)
     kinds = [kind for kind in ("score", "pick", "neighbors") if getattr(method, kind)]
     if len(kinds) > 1 or bool(method.pick) == bool(method.select):
@@ -66,6 +68,7 @@ def method_of(name: str, overrides: Sequence[str] = ()) -> PoolMethod:
     for key, filled in (("score", SCORED), ("pick", PICKED), ("select", FILLED)):
         if (spec := getattr(method, key)) is not None:
             check_target(dict(spec), f"{name}.{key}", filled)
+    one_of("unit", str(method.unit), "True", "False")
     if method.neighbors is not None:
         whole_number("neighbors", method.neighbors, 1)
     if not kinds:
@@ -79,14 +82,16 @@ def _with(method: PoolMethod, overrides: Sequence[str]) -> PoolMethod:
             raise ConfigError("--set", word, "constant=value: --set gamma=0.1")
         ((constant, value),) = OmegaConf.to_container(OmegaConf.from_dotlist([word])).items()  # type: ignore[union-attr]
         name = str(constant)
-        if name == "neighbors" and method.neighbors is not None:
-            method = replace(method, neighbors=value)
+        if name == "unit" or (name == "neighbors" and method.neighbors is not None):
+            changed: dict[str, Any] = {name: value}
+            method = replace(method, **changed)
             continue
         where = [key for key in ("score", "pick", "select") if _takes(getattr(method, key), name)]
         if not where:
             expected = f"a constant of {method.name}: {', '.join(_constants(method))}"
             raise ConfigError("--set", word, expected)
-        method = replace(method, **{key: {**getattr(method, key), name: value} for key in where})
+        changed = {key: {**getattr(method, key), name: value} for key in where}
+        method = replace(method, **changed)
     return method
 
 
@@ -98,4 +103,4 @@ def _takes(spec: Mapping[str, Any] | None, constant: str) -> bool:
 def _constants(method: PoolMethod) -> list[str]:
     specs = [spec for spec in (method.score, method.pick, method.select) if spec]
     names = [name for spec in specs for name in parameters(spec["_target_"]).names if _takes(spec, name)]
-    return [*names, *(["neighbors"] if method.neighbors is not None else [])]
+    return [*names, "unit", *(["neighbors"] if method.neighbors is not None else [])]

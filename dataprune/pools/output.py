@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,33 +29,45 @@ def write_uids(pool: Pool, ids: np.ndarray, folder: Path) -> list[Path]:
     uids.npy is sorted, (u8, u8): what DataComp's resharder reads; text of 32 hexadecimal digits gives both files.
     Returns the files.
     """
-    edges, wide = np.searchsorted(ids, pool.starts), []
-    writer, target = None, folder / "uids.parquet"
-    with whole_file(target) as file:
-        for i, shard in enumerate(pool.shards):
-            inside = ids[edges[i] : edges[i + 1]]
-            uids = shard.uids() if pool.facts[i]["uid"] else None
-            if isinstance(uids, np.ndarray) and uids.dtype == UID:
-                wide.append(uids[inside - pool.starts[i]])
-                continue
-            kept = pa.array(inside) if uids is None else pa.chunked_array([pa.array(uids)] if isinstance(
-                uids, np.ndarray) else uids).take(pa.array(inside - pool.starts[i]))
-            table = pa.table({"uid": kept})
-            writer = writer or pq.ParquetWriter(file, table.schema)
-            writer.write_table(table)
-            if pa.types.is_string(table.schema.field("uid").type) and wide is not None:
-                hexed = pc.all(pc.match_substring_regex(table["uid"], HEX)).as_py() is not False
-                wide = [*wide, parse_uids(table["uid"].to_pylist())] if hexed else None
-        if writer is not None:
-            writer.close()
-    files = [target]
-    if writer is None:
-        target.unlink()
-        files = []
-    if wide:
-        write_sorted(folder / "uids.npy", np.concatenate(wide))
+    for name in ("uids.parquet", "uids.npy"):
+        (folder / name).unlink(missing_ok=True)  # of an earlier selection
+    wide = [halves for column in _kept(pool, ids) if (halves := _halves(column)) is not None]
+    files = []
+    if pool.facts[0]["uid"] != str(UID):
+        files.append(folder / "uids.parquet")
+        kind = next(_kept(pool, ids)).type
+        with whole_file(files[0]) as file, pq.ParquetWriter(file, pa.schema({"uid": kind})) as writer:
+            for column in _kept(pool, ids):
+                writer.write_table(pa.table({"uid": column}))
+    if sum(map(len, wide)) == len(ids):
         files.append(folder / "uids.npy")
+        write_sorted(files[-1], np.concatenate(wide))
     return files
+
+
+def _kept(pool: Pool, ids: np.ndarray) -> Iterator[Any]:
+    """The kept uids of each shard, an Arrow array, or UID."""
+    edges = np.searchsorted(ids, pool.starts)
+    for i, shard in enumerate(pool.shards):
+        inside = ids[edges[i] : edges[i + 1]]
+        uids = shard.uids() if pool.facts[i]["uid"] else None
+        if uids is None:
+            yield pa.array(inside)
+        elif isinstance(uids, np.ndarray):
+            yield uids[inside - pool.starts[i]] if uids.dtype == UID else pa.array(uids[inside - pool.starts[i]])
+        else:
+            yield uids.take(pa.array(inside - pool.starts[i]))
+
+
+def _halves(column: Any) -> np.ndarray | None:
+    """Uids as UID if they are that, or text of 32 hexadecimal digits."""
+    if isinstance(column, np.ndarray):
+        return column
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return None
+    if pc.all(pc.match_substring_regex(column, HEX)).as_py() is False:
+        return None
+    return parse_uids(column.to_pylist())
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,7 @@ def filtered(task: Filter) -> None:
     with part(task.part) as work:
         with part(folder / f"{Path(task.part).name}.new") as made:
             task.shard.write(mask, made)
+            task.shard.check_unchanged()
         made = folder / f"{Path(task.part).name}.new"
         stamps = []
         for path in sorted(made.iterdir()):

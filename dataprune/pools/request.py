@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dataprune.callables import code_of, dotted_paths
 from dataprune.errors import ConfigError, Shown, one_of, whole_number
 from dataprune.plan import Plan
 from dataprune.pools.budget import bytes_of, count_of
@@ -51,7 +52,9 @@ class Request:
         if self.cells is not None:
             whole_number("--cells", self.cells, 1)
         if (self.budget is None) == (self.threshold is None):
-            raise ConfigError("--budget", self.budget, "how many rows to keep; or --threshold beside a method of scores")
+            raise ConfigError(
+                "--budget", self.budget, "how many rows to keep; or --threshold beside a method of scores"
+            )
         if self.threshold is not None and self.method.score is None:
             raise ConfigError("--threshold", self.threshold, "a method that scores rows in cells (semdedup)")
         if self.method.neighbors is not None and "scores" not in self.columns:
@@ -90,7 +93,9 @@ class Request:
             first = first or kind
             if kind != first:
                 found, expected = (f"{dtype} of width {width}" for width, dtype in (kind, first))
-                raise ConfigError("--embedding", Shown(f"{found} in {shard.name}"), f"{expected}, as {self.shards[0].name}")
+                raise ConfigError(
+                    "--embedding", Shown(f"{found} in {shard.name}"), f"{expected}, as {self.shards[0].name}"
+                )
 
     @cached_property
     def plan(self) -> tuple[Plan, str]:
@@ -110,7 +115,8 @@ class Request:
         if self.method.columns:
             plan, by = self.plan
             method |= {"steps": [dict(call.function) for call in plan.steps], "cut": by, "name": plan.method.name}
-        facts: dict[str, Any] = {"method": method, "budget": self.count(n), "columns": dict(self.columns)}
+        code = {path: code_of(path, ours=True) for path in dotted_paths(method)}
+        facts: dict[str, Any] = {"method": method, "functions": code, "budget": self.count(n), "columns": dict(self.columns)}
         facts |= {"seed": self.seed, "uid": self.uid}
         if not self.method.columns:
             facts |= {"embedding": self.embedding, "cells": self.cells_of(n)}

@@ -31,8 +31,7 @@ class Scan:
     @classmethod
     def of(cls, shard: Shard, unit: bool, folder: Path) -> "Scan":
         """Return the task, its part named by the stamps of the shard's files."""
-        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shard.files]
-        named = key("scan", "dataprune.pools.scan.scan", shard=asdict(shard), stamps=stats, unit=unit)
+        named = key("scan", "dataprune.pools.scan.scan", shard=asdict(shard), unit=unit)
         return cls(shard, unit, str(folder / named), shard.name)
 
 
@@ -60,6 +59,7 @@ def scan(task: Scan) -> None:
         for column in shard.fields.columns:
             np.save(work / f"{column}.npy", shard.numbers(column))
         write_facts(work, facts)
+        shard.check_unchanged()
 
 
 def _content(shard: Shard) -> str:
@@ -76,7 +76,9 @@ def _check_embeddings(shard: Shard, unit: bool) -> None:
         lengths = np.abs(rows.astype(np.float32, copy=False)).sum(axis=1, dtype=np.float64)
         if not np.isfinite(lengths).all():
             wrong = start + np.flatnonzero(~np.isfinite(lengths))
-            raise ConfigError("embeddings", Shown(f"NaN or inf in rows {first(wrong)} of {shard.name}"), "finite numbers")
+            raise ConfigError(
+                "embeddings", Shown(f"NaN or inf in rows {first(wrong)} of {shard.name}"), "finite numbers"
+            )
         if unit and not lengths.all():
             wrong = start + np.flatnonzero(lengths == 0)
             raise ConfigError("embeddings", Shown(f"zeros in rows {first(wrong)} of {shard.name}"), "directions")

@@ -53,7 +53,9 @@ def run(request: Request) -> Selection:
         try:
             stack.enter_context(FileLock(request.output / ".lock", timeout=0))
         except Timeout:
-            raise ConfigError("--output", str(request.output), "a folder that no other selection is at work in") from None
+            raise ConfigError(
+                "--output", str(request.output), "a folder that no other selection is at work in"
+            ) from None
         sweep(request.output / "parts")
         executor = stack.enter_context(engine_of(request.engine)(request.workers, request.address))
         steps = Steps(request, Crew(executor, request.workers))

@@ -12,7 +12,7 @@ An example is known by its row number in the order of sorted file names; uids co
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +42,21 @@ class Shard:
     name: str  # relative to the folder that all shards share, with /
     path: str
     fields: Fields
+    stamps: tuple[tuple[str, int, int], ...] = ()  # name, size and time of change of each file when it was found
 
     @property
     def files(self) -> list[Path]:
         """Return the files that make the shard."""
         return [Path(self.path)]
+
+    def seen(self) -> tuple[tuple[str, int, int], ...]:
+        """Return the stamps of the files as they are now."""
+        return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files)
+
+    def check_unchanged(self) -> None:
+        """Raise a ConfigError if a file has changed since it was found: what was read is of neither content."""
+        if self.seen() != self.stamps:
+            raise ConfigError("--input", self.name, "a shard that nobody writes while it is read: start again")
 
     def rows(self) -> int:
         """Return the number of rows, from the metadata."""
@@ -103,8 +113,12 @@ class Shard:
         except (pa.ArrowInvalid, OSError) as error:
             raise ConfigError("--input", self.name, f"a Parquet file ({first_line(error)})") from None
 
+    def columns_there(self) -> list[str]:
+        """Return the names of the columns."""
+        return self._file().schema_arrow.names
+
     def _column(self, column: str) -> str:
-        there = self._file().schema_arrow.names
+        there = self.columns_there()
         if column not in there:
             raise ConfigError("--input", self.name, f"a column {column!r}; it has {', '.join(there)}")
         return column
@@ -230,7 +244,9 @@ def find(patterns: str | Sequence[str], fields: Fields) -> list[Shard]:
         found = [path for one in (inside if os.path.isdir(pattern) else [pattern]) for path in glob.glob(one)]
         paths |= {Path(path).resolve() for path in found if path.endswith((".parquet", ".npy"))}
         if not found:
-            raise ConfigError("--input", pattern, "files .parquet or .npy, a folder or a pattern of them: 'in/*.parquet'")
+            raise ConfigError(
+                "--input", pattern, "files .parquet or .npy, a folder or a pattern of them: 'in/*.parquet'"
+            )
     stems = {path.with_suffix("") for path in paths}
     paths = {path for path in paths if path.with_name(path.stem.rpartition(".")[0] or path.name) not in stems}  # beside
     root = os.path.commonpath([path.parent for path in paths]) if paths else ""
@@ -239,8 +255,11 @@ def find(patterns: str | Sequence[str], fields: Fields) -> list[Shard]:
 
 def _shard(path: Path, root: str, fields: Fields) -> Shard:
     name = path.relative_to(root).as_posix()
+    kind: type[Shard] = Shard
     if path.suffix == ".npy":
-        return ArrayShard(name, str(path), fields)
-    beside = path.with_suffix(".npz").exists()
-    inside = fields.embedding is None or not beside or fields.embedding in pq.read_schema(path).names
-    return Shard(name, str(path), fields) if inside else CompShard(name, str(path), fields)
+        kind = ArrayShard
+    elif fields.embedding is not None and path.with_suffix(".npz").exists():
+        there = Shard(name, str(path), fields).columns_there()
+        kind = Shard if fields.embedding in there else CompShard
+    shard = kind(name, str(path), fields)
+    return replace(shard, stamps=shard.seen())

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Steps:
         edges = np.linspace(0, 256, number + 1).astype(int).tolist()
         hashes = [its["uid_hash"] for its in pool.facts]
         tasks = []
-        for prefixes in zip(edges, edges[1:], strict=False):
+        for prefixes in pairwise(edges):
             named = key("compare", f"{MODULE}.scan.compare", uids=hashes, prefixes=prefixes)
             tasks.append(Compare(pool.scans, prefixes, str(self.folder / named), f"uids {prefixes[0]}"))
         self.crew.run(compare, tasks)
@@ -101,7 +102,8 @@ class Steps:
     @cached_property
     def pieces(self) -> Pieces:
         """Return the cells, large ones cut."""
-        pieces = Pieces.of(np.sum([np.load(Path(path) / "counts.npy") for path in self.labels], axis=0))
+        counts = np.sum([np.load(Path(path) / "counts.npy") for path in self.labels], axis=0)
+        pieces = Pieces.of(counts, self.pool.n / self.request.cells_of(self.pool.n))
         self.facts |= {
             "cells": len(pieces.first),
             "cut_cells": len(pieces.cut_cells),
@@ -114,9 +116,17 @@ class Steps:
         """Return the part with the pieces and the bucket of each."""
         pair_bytes = self.request.method.pair_bytes
         bucket = self.room.buckets(self.pieces.sizes, pair_bytes)
-        self.facts |= {"buckets": int(bucket.max()) + 1, "largest_bucket": int(np.bincount(bucket, self.pieces.sizes).max())}
-        named = key("plan", f"{MODULE}.cells.Pieces", cells=hash_of(self.pieces.sizes), bucket=hash_of(bucket),
-                    labels=[Path(path).name for path in self.labels])
+        self.facts |= {
+            "buckets": int(bucket.max()) + 1,
+            "largest_bucket": int(np.bincount(bucket, self.pieces.sizes).max()),
+        }
+        named = key(
+            "plan",
+            f"{MODULE}.cells.Pieces",
+            cells=hash_of(self.pieces.sizes),
+            bucket=hash_of(bucket),
+            labels=[Path(path).name for path in self.labels],
+        )
         if not (self.folder / named).is_dir():
             with part(self.folder / named) as work:
                 self.pieces.save(work)

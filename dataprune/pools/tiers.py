@@ -87,6 +87,7 @@ def _met(steps: Steps) -> list[Path]:
     about = {"plan": Path(steps.plan).name, "pool": pool.contents}
     names = [key("gather", f"{MODULE}.graph.gather", bucket=b, rows=steps.room.rows, **about) for b in range(buckets)]
     gathered = [str(steps.folder / name) for name in names]
+    unit = request.method.unit
     k, probes = min(request.method.neighbors, pool.n - 1), min(request.probes, len(steps.buckets) - 1)
     largest = np.sort(steps.pieces.sizes)[::-1][: probes + 1].sum()
     if (needed := steps.room.meeting(int(largest))) > steps.room.free:
@@ -94,28 +95,28 @@ def _met(steps: Steps) -> list[Path]:
         raise ConfigError("--memory", shown(steps.room.memory), expected)
     tasks = []
     for bucket in range(buckets):
-        named = key("meet", f"{MODULE}.graph.meet", bucket=bucket, k=k, probes=probes, **about)
-        where = (gathered, bucket, steps.plan, steps.centers, probes, k)
-        tasks.append(Meet(*where, str(steps.folder / named), f"bucket {bucket}"))
+        named = key("meet", f"{MODULE}.graph.meet", bucket=bucket, k=k, probes=probes, unit=unit, **about)
+        among = (gathered, bucket, steps.plan, steps.centers, probes, k, unit)
+        tasks.append(Meet(*among, str(steps.folder / named), f"bucket {bucket}"))
     if not all(Path(task.part).is_dir() for task in tasks):
         if not all(Path(path).is_dir() for path in gathered):
             steps.spread()
-        where = [Gather(steps.spreads, b, path, f"bucket {b}") for b, path in enumerate(gathered)]
-        steps.crew.run(gather, where)
+        gathers = [Gather(steps.spreads, b, path, f"bucket {b}") for b, path in enumerate(gathered)]
+        steps.crew.run(gather, gathers)
     steps.crew.run(meet, tasks)
     return [Path(task.part) for task in tasks]
 
 
 def _recall(steps: Steps, distances: np.ndarray) -> float:
     """How many of the true neighbours of random rows the lists hold."""
-    pool, k = steps.pool, distances.shape[1]
+    pool, k, unit = steps.pool, distances.shape[1], steps.request.method.unit
     ids = steps.request.sample(pool.n, QUERIES, "rows of the recall")
     queries = steps.sampled(ids)
     tasks = []
     for i, shard in enumerate(pool.shards):
-        about = {"content": pool.contents[i], "queries": [Path(path).name for path in queries], "k": k}
+        about = {"content": pool.contents[i], "queries": [Path(path).name for path in queries], "k": k, "unit": unit}
         named = key("nearest", f"{MODULE}.graph.nearest_in", ids=ids.tolist(), start=int(pool.starts[i]), **about)
-        tasks.append(Nearest(shard, int(pool.starts[i]), queries, ids, k, str(steps.folder / named), shard.name))
+        tasks.append(Nearest(shard, int(pool.starts[i]), queries, ids, k, unit, str(steps.folder / named), shard.name))
     steps.crew.run(nearest_in, tasks)
     return recall_of(distances[ids], [np.load(Path(task.part) / "distances.npy") for task in tasks])
 
