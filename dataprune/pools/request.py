@@ -13,6 +13,7 @@ from dataprune.errors import ConfigError, Shown, one_of, whole_number
 from dataprune.plan import Plan
 from dataprune.pools.budget import bytes_of, count_of
 from dataprune.pools.columns import planned
+from dataprune.pools.layout import Room
 from dataprune.pools.method import PoolMethod
 from dataprune.pools.shards import Fields, Shard, find
 from dataprune.streams import stream
@@ -87,10 +88,10 @@ class Request:
             return
         if self.cells is not None:
             whole_number("--cells", self.cells, 1, n, "the rows")
-        first: tuple[int, np.dtype] | None = None
-        for shard in self.shards:
+        first = self.shards[0].kind()
+        Room(bytes_of(self.memory), first[0], first[1].itemsize)
+        for shard in self.shards[1:]:
             kind = shard.kind()
-            first = first or kind
             if kind != first:
                 found, expected = (f"{dtype} of width {width}" for width, dtype in (kind, first))
                 raise ConfigError(
@@ -116,7 +117,12 @@ class Request:
             plan, by = self.plan
             method |= {"steps": [dict(call.function) for call in plan.steps], "cut": by, "name": plan.method.name}
         code = {path: code_of(path, ours=True) for path in dotted_paths(method)}
-        facts: dict[str, Any] = {"method": method, "functions": code, "budget": self.count(n), "columns": dict(self.columns)}
+        facts: dict[str, Any] = {
+            "method": method,
+            "functions": code,
+            "budget": self.count(n),
+            "columns": dict(self.columns),
+        }
         facts |= {"seed": self.seed, "uid": self.uid}
         if not self.method.columns:
             facts |= {"embedding": self.embedding, "cells": self.cells_of(n)}

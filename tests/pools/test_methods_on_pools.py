@@ -86,14 +86,18 @@ def test_moderate_takes_the_middle_of_all_cells(made, pool, tmp_path):
     assert kept.ids.tolist() == np.sort(middle(distance_to_center(made.wide, cells), 200)).tolist()
 
 
-@pytest.mark.parametrize(("method", "function"), [("k_center", k_center), ("herding", herding),
-                                                   ("facility_location", lambda x, b: facility_location(x, b)[0])])  # fmt: skip
+FUNCTIONS = {"k_center": k_center, "herding": herding, "facility_location": lambda x, b: facility_location(x, b)[0]}
+
+
+@pytest.mark.parametrize(("method", "function"), FUNCTIONS.items(), ids=FUNCTIONS)
 def test_picks_in_a_cell_are_those_of_its_share(made, pool, tmp_path, method, function):
     kept = chosen(pool, tmp_path / "out", method=method, budget=120, cells=5)
     cells = nearest_of(made.wide, cells_of(tmp_path / "out", len(made.rows)))
     sizes = np.bincount(cells)
     members = [np.flatnonzero(cells == cell) for cell in range(len(sizes))]
-    picks = [own[function(made.wide[own], int(share))] for own, share in zip(members, quotas(sizes, 120, sizes), strict=True)]
+    picks = [
+        own[function(made.wide[own], int(share))] for own, share in zip(members, quotas(sizes, 120, sizes), strict=True)
+    ]
     assert kept.ids.tolist() == np.sort(np.concatenate(picks)).tolist()
 
 
