@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-dali lint report shelf setup clean clean-store
+.PHONY: help demo test test-dali test-engines lint report shelf setup clean clean-store
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ test-dali: $(STAMP)  ## run the tests of loader=dali with an extra of it (DALI=d
 	else $(BIN)/python -m pip install --quiet -e '.[$(DALI)]'; fi
 	$(BIN)/python -c 'import nvidia.dali; print("DALI", nvidia.dali.__version__)'
 	$(BIN)/python -m pytest tests/data/test_dali.py tests/test_dali_jobs.py
+
+test-engines: $(STAMP)  ## run the tests of pools on Ray, Dask and Slurm's library, after installing their extras
+	@if command -v uv > /dev/null; then uv pip install --quiet --python $(BIN)/python -e '.[ray-tasks,dask,slurm]'; \
+	else $(BIN)/python -m pip install --quiet -e '.[ray-tasks,dask,slurm]'; fi
+	$(BIN)/python -m pytest tests/pools/test_engines_of_pools.py
 
 lint: $(STAMP)  ## format check, lint and type check
 	$(BIN)/ruff format --check .

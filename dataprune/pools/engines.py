@@ -131,7 +131,7 @@ class _Slurm(Executor):
 @contextmanager
 def slurm(workers: int, address: str | None = None) -> Iterator[Executor]:
     """Submit a job a share of the tasks; address: options of submitit, "partition=cpu,timeout_min=600"."""
-    submitit: Any = extra("submitit", "slurm-tasks")
+    submitit: Any = extra("submitit", "slurm")
     words = [word.partition("=") for word in (address or "").split(",") if word]
     jobs = submitit.AutoExecutor(folder=".submitit", cluster=next((v for k, _, v in words if k == "cluster"), "slurm"))
     given = {name: int(value) if value.isdigit() else value for name, _, value in words if name != "cluster"}

@@ -1,5 +1,8 @@
 """Pools on Ray, Dask and Slurm's library: `make test-engines`; each is skipped where it is not installed."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -54,9 +57,6 @@ def score(features, flag):
 @pytest.mark.parametrize(("module", "engine"), [("ray", "ray"), ("distributed", "dask")])
 def test_an_engine_does_again_what_a_killed_worker_did(pool, tmp_path, monkeypatch, module, engine):
     pytest.importorskip(module)
-    import os
-    import sys
-
     (tmp_path / "engine_killer.py").write_text(KILLER)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
@@ -69,11 +69,10 @@ def test_an_engine_does_again_what_a_killed_worker_did(pool, tmp_path, monkeypat
 
 def test_a_dataset_of_ray_is_a_pool(made, pool, tmp_path):
     ray = pytest.importorskip("ray")
-    import ray.data
-
+    data = pytest.importorskip("ray.data")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        dataset = ray.data.read_parquet([str(path) for path in sorted(pool.glob("*.parquet"))])
+        dataset = data.read_parquet([str(path) for path in sorted(pool.glob("*.parquet"))])
         kept = chosen(dataset, tmp_path / "a", engine="ray", **DEDUP)
         assert ray.is_initialized()  # it is the caller's
     finally:
