@@ -50,7 +50,7 @@ def _tables(dataset: Any) -> Iterator[pa.Table]:
 def _of_ray(dataset: Any) -> Iterator[pa.Table]:
     import ray
 
-    options = ray.data.DataContext.get_current().execution_options
+    options = dataset.context.execution_options  # a copy of those there were when it was made
     before, options.preserve_order = options.preserve_order, True  # blocks come as they are done, otherwise
     try:
         refs = dataset.to_arrow_refs()
