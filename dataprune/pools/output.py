@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,16 +88,16 @@ def filtered(task: Filter) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     mask = np.zeros(task.shard.rows(), bool)
     mask[task.kept] = True
-    with part(task.part) as work:
-        with part(folder / f"{Path(task.part).name}.new") as made:
-            task.shard.write(mask, made)
-            task.shard.check_unchanged()
-        made = folder / f"{Path(task.part).name}.new"
+    named = f".{Path(task.part).name}."
+    for left in folder.glob(f"{named}*"):
+        shutil.rmtree(left)  # of a worker that was killed
+    with part(task.part) as work, tempfile.TemporaryDirectory(prefix=named, dir=folder) as made:
+        task.shard.write(mask, Path(made))
+        task.shard.check_unchanged()
         stamps = []
-        for path in sorted(made.iterdir()):
+        for path in sorted(Path(made).iterdir()):
             os.replace(path, folder / path.name)
             stamps.append(_stamp(folder / path.name))
-        made.rmdir()
         write_facts(work, {"stamps": stamps})
 
 

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -177,6 +179,44 @@ def test_a_worker_that_is_killed_is_one_line_and_the_same_command_goes_on(pool, 
     assert second.returncode == 0, second.stderr
     assert "kept 100 of 600" in second.stdout
     assert "scan:" not in second.stdout  # found
+
+
+SLEEPER = """
+import time
+from pathlib import Path
+
+def score(features, flag):
+    Path(flag).touch()
+    time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_driver_that_is_killed(pool, tmp_path):
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    text = f"name: sleeper\nscore: {{_target_: sleeper.score, flag: {tmp_path / 'flag'}}}\n"
+    (tmp_path / "m.yaml").write_text(text + "select: {_target_: dataprune.selectors.ranked.top}\n")
+    words = ["--input", str(pool), "--method", "m.yaml", "--budget", "100", "--cells", "5", "--output", "out"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}"}
+    with subprocess.Popen([sys.executable, "-m", "dataprune.pools", *words], cwd=tmp_path, env=environment) as driver:
+        until(lambda: (tmp_path / "flag").exists(), 120)
+        children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
+        driver.kill()
+    assert children
+    until(lambda: not any(running(child) for child in children), 30)
+
+
+def running(process):
+    """Whether a process is there; one that has ended may wait for its parent."""
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def until(true, seconds):
+    """Wait until something is true, or fail."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_two_selections_do_not_share_an_output(pool, tmp_path):
