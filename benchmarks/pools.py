@@ -112,7 +112,7 @@ def beside_faiss(data: Path, cells: int, workers: int) -> str:
 
 def on_paper(small: dict, large: dict | None, width: int) -> None:
     """Print the CPU hours of a billion rows by the exponents measured between two sizes, or by those of theory."""
-    theory = {"label": 1.5, "decide": 1.5, "fit": 1.5, "meet": 1.5}
+    theory = {"label": 1.5, "decide": 1.5, "meet": 1.5}  # rows times cells, rows times those of a cell
     total = 0.0
     for stage, costs in small["stages"].items():
         exponent = theory.get(stage, 1.0)

@@ -8,8 +8,9 @@ import numpy as np
 from dataprune.errors import ConfigError
 from dataprune.pools.budget import shown
 
-BASE = 350 * 2**20  # a worker with its libraries, before it has read anything
+BASE = 420 * 2**20  # a worker with its libraries, and what reading a few thousand rows takes
 LEAST = 32  # buckets, where there are as many pieces: work for many workers
+MOST = 2**16  # rows that are spread at a time: more makes nothing faster
 WORK = 44  # bytes for each number of a piece that a function looks at: copies in float64, products
 
 
@@ -33,7 +34,8 @@ class Room:
     @property
     def rows(self) -> int:
         """Return how many rows `spread` may hold at a time."""
-        return max(1024, self.free // (4 * self.width * self.itemsize + 64))
+        # two batches of values, each with 4 bytes of Parquet's levels beside it, and copies of one
+        return int(np.clip(self.free // (self.width * (5 * self.itemsize + 8) + 64), 1024, MOST))
 
     def bucket(self, rows: int, piece: int, pair_bytes: int) -> int:
         """Return the bytes for a bucket of `rows` rows, its largest piece of `piece` rows being looked at."""

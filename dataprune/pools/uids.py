@@ -15,6 +15,7 @@ from dataprune.errors import ConfigError, Shown
 from dataprune.formats.datacomp import UID, parse_uids
 
 HEX = "^[0-9a-f]{32}$"
+SLICE = 2**16  # uids that are Python text at a time
 PREFIXES = 256  # parts into which the uids of a shard are sorted, so that a task may compare one part of all shards
 PLACED = np.dtype([("key", "<u8"), ("f0", "<u8"), ("f1", "<u8"), ("row", "<i8")])
 
@@ -33,6 +34,11 @@ def canonical(uids: pa.ChunkedArray | np.ndarray, name: str) -> np.ndarray:
         return out
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         raise ConfigError("uid", Shown(f"{column.type} in {name}"), "whole numbers, text or (u8, u8)")
+    slices = [column.slice(start, SLICE) for start in range(0, len(column), SLICE)]
+    return np.concatenate([_of_texts(part) for part in slices]) if slices else np.zeros(0, UID)
+
+
+def _of_texts(column: pa.ChunkedArray) -> np.ndarray:
     texts = column.to_pylist()
     if pc.all(pc.match_substring_regex(column, HEX)).as_py():
         return parse_uids(texts)

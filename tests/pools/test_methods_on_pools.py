@@ -187,12 +187,12 @@ def test_a_cell_of_copies_is_cut_and_all_rows_are_decided(tmp_path):
 
 def test_buckets_fit_the_memory_and_say_what_would():
     sizes = np.full(5000, 1000)
-    room = Room(600 * 2**20, 256, 2)
+    room = Room(900 * 2**20, 256, 2)
     bucket = room.buckets(sizes, 0)
     assert room.bucket(int(np.bincount(bucket, sizes).max()), 1000, 0) <= room.free
-    assert bucket.max() + 1 < Room(450 * 2**20, 256, 2).buckets(sizes, 0).max() + 1
-    with pytest.raises(ValueError, match=r"--memory=450 MiB: expected .* for the largest cell \(90000 rows\)"):
-        Room(450 * 2**20, 256, 2).buckets(np.array([90_000]), 0)
+    assert bucket.max() + 1 < Room(500 * 2**20, 256, 2).buckets(sizes, 0).max() + 1
+    with pytest.raises(ValueError, match=r"--memory=500 MiB: expected .* for the largest cell \(90000 rows\)"):
+        Room(500 * 2**20, 256, 2).buckets(np.array([90_000]), 0)
 
 
 def test_buckets_fill_evenly_and_skew_goes_first():
