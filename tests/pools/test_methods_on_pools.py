@@ -191,7 +191,7 @@ def test_buckets_fit_the_memory_and_say_what_would():
     bucket = room.buckets(sizes, 0)
     assert room.bucket(int(np.bincount(bucket, sizes).max()), 1000, 0) <= room.free
     assert bucket.max() + 1 < Room(500 * 2**20, 256, 2).buckets(sizes, 0).max() + 1
-    with pytest.raises(ValueError, match=r"--memory=500 MiB: expected .* for the largest cell \(90000 rows\)"):
+    with pytest.raises(ValueError, match=r"--memory='500 MiB': expected .* for the largest cell \(90000 rows\)"):
         Room(500 * 2**20, 256, 2).buckets(np.array([90_000]), 0)
 
 
