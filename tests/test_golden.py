@@ -282,7 +282,7 @@ def test_every_function_that_a_dear_stage_gets_from_a_yaml_is_in_the_table():
                 seen.add(place)
                 assert _path(get_object(target)) in named[ROLES[place]], f"{path}: {target}"
             else:
-                assert place in ("score", "select"), f"{path}: {place}"
+                assert place in ("score", "select", "pick"), f"{path}: {place}"
     assert seen == {*ROLES}
     assert named["adopt"] < named["train"], "adopt builds networks too"
 

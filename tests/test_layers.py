@@ -23,7 +23,7 @@ LAYERS = {  # folder or module -> height; a module may import those that are low
     "training": 5, "checks.rehearsal": 5, "experiments": 5, "stages": 6,
     "speed": 7, "stage_calls": 7, "checks": 7, "taken_over": 8,
     "rows": 7, "influence.collect": 7, "pipeline": 9, "estimate": 10, "throughput": 10,
-    "tracking": 9, "commands": 9, "jobs": 11, "sweeps": 12,
+    "tracking": 9, "commands": 9, "pools": 10, "jobs": 11, "sweeps": 12,
     "select": 10, "export": 10, "report": 10, "influence": 11, "__main__": 13,
 }  # fmt: skip
 FUNCTIONS_OF_ARRAYS = {

@@ -72,8 +72,14 @@ def _centers(points: Points, cell: int, rng: np.random.Generator) -> np.ndarray:
     """Centres of cells of about `cell` examples, float32 (cells, d): k-means on a sample, large cells split again."""
     n = len(points.rows)
     sample = np.sort(rng.choice(n, min(n, PER_CELL * round(n / cell)), replace=False))
-    data = points.centred(sample)
-    size = len(data) * cell / n  # examples of the sample in a cell
+    return spread_centers(points.centred(sample), len(sample) * cell / n, rng)
+
+
+def spread_centers(data: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+    """Return centres of cells of about `size` rows of `data`, float32 (cells, d); what is too large is split again.
+
+    data: float32 (n, d) with its mean near 0, a sample of what the cells are for. rng draws the starts of k-means.
+    """
     groups = [np.arange(len(data))]
     for _ in range(ROUNDS):
         groups = [part for group in groups for part in _split(data, group, size, rng)]

@@ -65,6 +65,21 @@ def prototypicality(features: np.ndarray, *, prototypes: int, seed: int = 0) -> 
     return scores
 
 
+def distance_to_prototype(features: np.ndarray, centers: np.ndarray, assignment: np.ndarray) -> np.ndarray:
+    """Return one less the cosine to the prototype of each example, float32 (n,): `prototypicality` on given centres.
+
+    features: (n, d); centers: (k, d), of length 1 or not; assignment: integers (n,), the prototype that is nearest by
+    cosine. High = hard = kept first.
+    """
+    features, centers = feature_rows("features", features), feature_rows("centers", centers)
+    assignment = class_labels("assignment", assignment, len(features), len(centers))
+    own, scores = _unit("centers", centers, np.arange(len(centers))), np.empty(len(features), np.float32)
+    for ids, rows in _blocks(features):
+        unit = _unit("features", rows, np.arange(ids.start, ids.stop))
+        scores[ids] = 1 - np.einsum("nd,nd->n", unit, own[assignment[ids]])
+    return scores
+
+
 def semdedup(embeddings: np.ndarray, centers: np.ndarray, assignment: np.ndarray) -> np.ndarray:
     """NEGATED largest cosine to an example further from the centre of the same cluster (SemDeDup, Abbas et al., 2023).
 
