@@ -25,6 +25,8 @@ def engine_of(run: RunConfig, folder: Path, sweep: bool = False) -> Engine:
         return Pool(run, folder / "workers", 1 if asked == "here" else None)
     if asked == "here":
         return Here()
+    if asked in ("ray", "slurm"):
+        asked = f"dataprune.executors.remote.{asked}"
     spec = {"_target_": asked} if isinstance(asked, str) else dict(asked or {})
     target = spec.pop("_target_", None)
     if not isinstance(target, str) or "." not in target:

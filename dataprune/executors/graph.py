@@ -117,9 +117,7 @@ class Graph:
         self._tell("building", recipe, role)
         try:
             while not (built := self._tried(message, name)) and store.find(recipe) is None:
-                self._tell("waiting", recipe, role)
-                if self.stopped.wait(POLL_S):
-                    raise Stopped("interrupted")
+                self._wait(store, recipe, role)
         except BaseException as error:
             self._tell("failed", recipe, role)
             future.set_exception(error)
@@ -131,6 +129,15 @@ class Graph:
         if not built:
             log.info("%s  built by the other process", name)
         return built
+
+    def _wait(self, store: Store, recipe: Recipe, role: str) -> None:
+        """Wait while another driver's worker holds the lock; the engine is not asked meanwhile: it may be a queue."""
+        self._tell("waiting", recipe, role)
+        busy = True
+        while busy:
+            if self.stopped.wait(POLL_S):
+                raise Stopped("interrupted")
+            busy = store.is_building(recipe)
 
     def _tried(self, message: Message, name: str) -> bool:
         """Have the engine build it, again where a worker was lost: the work folder goes on from what was kept."""

@@ -5,20 +5,18 @@ has died; a task that runs twice writes the same part.
 """
 
 import contextlib
-import importlib
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any
 
 from dataprune.errors import ConfigError
+from dataprune.executors.remote import RayTasks, SlurmJobs, extra
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-POLL_S = 2.0  # between looks at Slurm's jobs
 
 
 @contextmanager
@@ -49,22 +47,12 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-class _Ray(Executor):
-    """Ray's core tasks."""
-
-    def __init__(self, ray: Any) -> None:
-        self.ray = ray
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        return self.ray.remote(num_cpus=1)(fn).remote(*args, **kwargs).future()
-
-
 @contextmanager
 def ray(workers: int, address: str | None = None) -> Iterator[Executor]:
     """Join a Ray cluster (address, or the one that RAY_ADDRESS or `ray start` tell of), or start one of `workers`."""
-    ray: Any = extra("ray", "ray-tasks")
+    ray: Any = extra("ray", "ray-tasks", "--engine")
     if ray.is_initialized():  # the program that calls us has joined one
-        yield _Ray(ray)
+        yield RayTasks(ray, num_cpus=1)
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     runtime = {"env_vars": THREADS | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}}
@@ -75,7 +63,7 @@ def ray(workers: int, address: str | None = None) -> Iterator[Executor]:
             raise ConfigError("--address", address, "the address of a Ray cluster that runs") from None
         ray.init(num_cpus=workers, include_dashboard=False, runtime_env=runtime, **options)
     try:
-        yield _Ray(ray)
+        yield RayTasks(ray, num_cpus=1)
     finally:
         ray.shutdown()
 
@@ -83,7 +71,7 @@ def ray(workers: int, address: str | None = None) -> Iterator[Executor]:
 @contextmanager
 def dask(workers: int, address: str | None = None) -> Iterator[Executor]:
     """Join the Dask scheduler at `address`, or start one of `workers` processes."""
-    distributed: Any = extra("distributed", "dask")
+    distributed: Any = extra("distributed", "dask", "--engine")
     with contextlib.ExitStack() as stack:
         if address is None:
             options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "silence_logs": 50}
@@ -92,58 +80,14 @@ def dask(workers: int, address: str | None = None) -> Iterator[Executor]:
         yield client.get_executor(pure=False, retries=2)
 
 
-class _Slurm(Executor):
-    """Submitit's jobs, looked at by one thread."""
-
-    def __init__(self, jobs: Any) -> None:
-        self.jobs = jobs
-        self.waiting: list[tuple[Any, Future]] = []
-        self.lock, self.open = threading.Lock(), True
-        threading.Thread(target=self._poll, daemon=True).start()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        future.set_running_or_notify_cancel()
-        job = self.jobs.submit(fn, *args, **kwargs)
-        with self.lock:
-            self.waiting.append((job, future))
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self.open = False
-        for job, _ in self.waiting:
-            job.cancel()
-
-    def _poll(self) -> None:
-        while self.open:
-            with self.lock:
-                ended = [pair for pair in self.waiting if pair[0].done()]
-                self.waiting = [pair for pair in self.waiting if pair not in ended]
-            for job, future in ended:
-                error = job.exception()
-                if error is None:
-                    future.set_result(job.result())
-                else:
-                    future.set_exception(error)
-            time.sleep(POLL_S)
-
-
 @contextmanager
 def slurm(workers: int, address: str | None = None) -> Iterator[Executor]:
     """Submit a job a share of the tasks; address: options of submitit, "partition=cpu,timeout_min=600"."""
-    submitit: Any = extra("submitit", "slurm")
+    submitit: Any = extra("submitit", "slurm", "--engine")
     words = [word.partition("=") for word in (address or "").split(",") if word]
     jobs = submitit.AutoExecutor(folder=".submitit", cluster=next((v for k, _, v in words if k == "cluster"), "slurm"))
     given = {name: int(value) if value.isdigit() else value for name, _, value in words if name != "cluster"}
     jobs.update_parameters(**({"cpus_per_task": 1, "timeout_min": 24 * 60} | given))
-    with _Slurm(jobs) as executor:
+    with SlurmJobs(jobs) as executor:
         executor.chunks = workers  # type: ignore[attr-defined]
         yield executor
-
-
-def extra(module: str, name: str) -> Any:
-    """Import a module of an extra, or say how it is installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ConfigError("--engine", module, f"pip install 'dataprune[{name}]' before") from None

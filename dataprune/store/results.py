@@ -175,6 +175,16 @@ class Store:
         finally:
             lock.release()
 
+    def is_building(self, recipe: Recipe) -> bool:
+        """Whether a process holds the recipe's lock."""
+        lock = FileLock(self.root / "locks" / f"{recipe.stage}-{recipe.key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
     def commit(self, recipe: Recipe, facts: dict[str, Any], made: dict[str, Any] | None = None) -> Result:
         """Turn the work folder into a finished result: manifest last, then one rename.
 

@@ -1,0 +1,103 @@
+"""Executors of futures on Ray and on Slurm, and the functions that `run.executor=ray | slurm` name.
+
+Stages read and write one store, which all machines must see under one path; so must the folder of a user's modules.
+"""
+
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from dataprune.config import ResourcesConfig
+from dataprune.errors import ConfigError
+
+POLL_S = 2.0  # between looks at Slurm's jobs
+DAY = 24 * 60  # minutes
+
+
+class RayTasks(Executor):
+    """Ray's core tasks with these options of `ray.remote`, each tried once: who waits for one tries it again."""
+
+    def __init__(self, ray: Any, **options: Any) -> None:
+        self.ray, self.options = ray, options
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Start a task."""
+        return self.ray.remote(**self.options)(fn).remote(*args, **kwargs).future()
+
+
+class SlurmJobs(Executor):
+    """Submitit's jobs, looked at by one thread."""
+
+    def __init__(self, jobs: Any) -> None:
+        self.jobs = jobs
+        self.waiting: list[tuple[Any, Future]] = []
+        self.lock, self.open = threading.Lock(), True
+        threading.Thread(target=self._poll, daemon=True).start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Submit a job."""
+        future: Future = Future()
+        future.set_running_or_notify_cancel()
+        with self.lock:  # submitit's executor is not made for several threads
+            self.waiting.append((self.jobs.submit(fn, *args, **kwargs), future))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Cancel the jobs that have not ended."""
+        self.open = False
+        for job, _ in self.waiting:
+            job.cancel()
+
+    def _poll(self) -> None:
+        while self.open:
+            with self.lock:
+                ended = [pair for pair in self.waiting if pair[0].done()]
+                self.waiting = [pair for pair in self.waiting if pair not in ended]
+            for job, future in ended:
+                error = job.exception()
+                if error is None:
+                    future.set_result(job.result())
+                else:
+                    future.set_exception(error)
+            time.sleep(POLL_S)
+
+
+def ray(resources: ResourcesConfig, address: str | None = None) -> Executor:
+    """Return tasks of a Ray cluster: the one at `address`, else the one that runs here, else one of this machine."""
+    module = extra("ray", "ray-tasks", "run.executor")
+    if not module.is_initialized():
+        paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.getcwd()]))
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        options["runtime_env"] = {"env_vars": {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}}
+        try:
+            module.init(address=address or "auto", **options)
+        except ConnectionError:
+            if address is not None:
+                raise ConfigError("run.executor.address", address, "the address of a Ray cluster that runs") from None
+            module.init(include_dashboard=False, **options)
+    asked: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": 0}
+    asked |= {} if resources.memory is None else {"memory": int(resources.memory * 1e9)}
+    return RayTasks(module, **asked)
+
+
+def slurm(resources: ResourcesConfig, folder: str = ".submitit", cluster: str = "slurm", **options: Any) -> Executor:
+    """Return jobs of Slurm, one a stage. folder: for their scripts and output. options: of submitit's
+    `update_parameters`, such as slurm_partition."""
+    jobs = extra("submitit", "slurm", "run.executor").AutoExecutor(folder=folder, cluster=cluster)
+    asked: dict[str, Any] = {"cpus_per_task": resources.cpus, "timeout_min": resources.minutes or DAY}
+    asked |= {"gpus_per_node": resources.gpus} if resources.gpus else {}
+    asked |= {} if resources.memory is None else {"mem_gb": resources.memory}
+    jobs.update_parameters(**(asked | options))
+    return SlurmJobs(jobs)
+
+
+def extra(module: str, name: str, key: str) -> Any:
+    """Import a module of an extra, or say how it is installed: a ConfigError of `key`."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(key, module, f"pip install 'dataprune[{name}]' before") from None
