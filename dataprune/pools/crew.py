@@ -101,5 +101,13 @@ def work(function: Callable[[Any], None], tasks: list[Any]) -> tuple[float, int]
         for task in tasks:
             if not Path(task.part).is_dir():  # an engine may run a task again
                 function(task)
-    scale = 1 if sys.platform == "darwin" else 1024
-    return time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    return time.process_time() - began, peak()
+
+
+def peak() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the process held from which this one was started
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
