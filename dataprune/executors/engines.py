@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dataprune.callables import function_at
 from dataprune.config import RunConfig
@@ -10,6 +11,7 @@ from dataprune.executors.futures import Futures
 from dataprune.executors.graph import Engine, Here
 from dataprune.executors.pool import Pool
 
+SLURM = "dataprune.executors.remote.slurm"
 EXPECTED = "here | pool | slurm | ray, or the dotted path of a function that returns an Executor"
 
 
@@ -22,9 +24,10 @@ def engine_of(run: RunConfig, folder: Path, sweep: bool = False) -> Engine:
     """
     asked = run.executor
     if asked == "pool" or (asked == "here" and sweep):
-        return Pool(run, folder / "workers", 1 if asked == "here" else None)
+        return Pool(run, folder / "workers", alone=asked == "here")
     if asked == "here":
         return Here()
+    small = Pool(run, folder / "workers", alone=True) if asked == "slurm" or _of(asked) == SLURM else None
     if asked in ("ray", "slurm"):
         asked = f"dataprune.executors.remote.{asked}"
     spec = {"_target_": asked} if isinstance(asked, str) else dict(asked or {})
@@ -35,4 +38,8 @@ def engine_of(run: RunConfig, folder: Path, sweep: bool = False) -> Engine:
         function = function_at(target)
     except Exception as error:  # whatever importing a user's module raises
         raise ConfigError("run.executor", target, f"{EXPECTED} ({first_line(error)})") from None
-    return Futures(run, partial(function, **spec))
+    return Futures(run, partial(function, **spec), small)
+
+
+def _of(asked: Any) -> str | None:
+    return asked.get("_target_") if isinstance(asked, dict) else asked

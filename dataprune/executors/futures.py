@@ -9,25 +9,32 @@ from dataprune.config import ResourcesConfig, RunConfig
 from dataprune.errors import first_line
 from dataprune.executors.answers import LostSlot, answer_to, taken
 from dataprune.executors.building import Message
-from dataprune.executors.resources import resources_of
+from dataprune.executors.graph import Engine
+from dataprune.executors.resources import SMALL, resources_of
 
 Factory = Callable[[ResourcesConfig], Executor]  # asked once for each set of resources that a sweep needs
 
 
 class Futures:
-    """An engine on executors of futures, one for each set of resources."""
+    """An engine on executors of futures, one for each set of resources.
+
+    small: an engine for stages of seconds, where the executors are queues; but for those that run.resources names.
+    """
 
     several = True
 
-    def __init__(self, run: RunConfig, factory: Factory) -> None:
-        self.run, self.factory = run, factory
+    def __init__(self, run: RunConfig, factory: Factory, small: Engine | None = None) -> None:
+        self.run, self.factory, self.small = run, factory, small
         self.guard = threading.Lock()
         self.executors: dict[tuple[Any, ...], Executor] = {}
         self.pending: set[Future[Any]] = set()
 
     def build(self, message: Message) -> bool:
         """Build what the message says where the executor runs it."""
-        wanted = resources_of(self.run, message["task"]["stage"], message["task"]["processes"])
+        stage = message["task"]["stage"]
+        if self.small is not None and stage in SMALL and stage not in self.run.resources:
+            return self.small.build(message)
+        wanted = resources_of(self.run, message["task"])
         place = tuple(vars(wanted).values())
         with self.guard:
             if place not in self.executors:
@@ -50,3 +57,5 @@ class Futures:
             future.cancel()
         for executor in self.executors.values():
             executor.shutdown(wait=False, cancel_futures=True)
+        if self.small is not None:
+            self.small.stop()

@@ -99,15 +99,17 @@ class Graph:
             mine: Future[None] = Future()
             if theirs is None:
                 self.futures[place] = mine
-        with Following(store.work(recipe) / "history.jsonl", role, follow):
+        with Following(store.work(recipe) / "history.jsonl", role, follow) as following:
             if theirs is not None:
                 self._tell("waiting", recipe, role)
                 log.info("%s  waiting for another job of this sweep", name)
                 theirs.result()
+                following.path = store.home(recipe) / "history.jsonl"
                 return load(store.home(recipe)), False
             paths = {name: result.path.absolute() for name, result in inputs.items()}
             task = task_of(recipe, config, paths, run, role, processes)
             built = self._build(store, recipe, message_of(store, recipe, task), mine, role)
+            following.path = store.home(recipe) / "history.jsonl"  # where its last lines lie now
         return load(store.home(recipe)), built
 
     def _build(self, store: Store, recipe: Recipe, message: Message, future: Future[None], role: str) -> bool:

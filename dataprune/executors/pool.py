@@ -56,6 +56,9 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         reading, writing = os.pipe()
+        environment = environment_of(1, None)
+        if "OMP_NUM_THREADS" not in os.environ:  # the worker's own choice: it may start several processes
+            del environment["OMP_NUM_THREADS"]
         with open(self.log, "ab") if self.log else contextlib.nullcontext() as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dataprune.executors.worker", str(writing)],
@@ -63,7 +66,7 @@ class Worker:
                 stdout=said,
                 stderr=said,
                 pass_fds=(writing,),
-                env=environment_of(1, None) | self.environment,
+                env=environment | self.environment,
                 start_new_session=True,  # Ctrl-C reaches the driver only; what the worker starts ends with it
             )
         os.close(writing)
@@ -80,17 +83,20 @@ class Worker:
 
 
 class Pool:
-    """An engine of so many workers; slots are given out in the order in which they were asked for."""
+    """An engine of so many workers; slots are given out in the order in which they were asked for.
 
-    def __init__(self, run: RunConfig, logs: Path | None = None, slots: int | None = None) -> None:
-        devices = gpus() if run.accelerator != "cpu" else []
-        devices = devices[: run.devices] if run.devices else devices
-        if run.accelerator == "gpu" and not devices:
+    alone: one worker, to which the whole machine belongs, also for a stage of several processes.
+    """
+
+    def __init__(self, run: RunConfig, logs: Path | None = None, alone: bool = False) -> None:
+        devices = [] if alone or run.accelerator == "cpu" else gpus()[: run.devices]
+        if run.accelerator == "gpu" and not devices and not alone:
             raise ConfigError("run.accelerator", "gpu", "cpu or auto: nvidia-smi finds no GPU here")
         cores = len(os.sched_getaffinity(0))
-        slots = slots or run.slots or len(devices) or max(min(cores, 2), cores // CORES_EACH)
+        slots = 1 if alone else run.slots or len(devices) or max(min(cores, 2), cores // CORES_EACH)
         share = min(int(os.environ.get("OMP_NUM_THREADS", cores)), max(1, cores // slots))
-        threads = {"OMP_NUM_THREADS": str(run.threads or share)}
+        threads = {} if alone else {"OMP_NUM_THREADS": str(run.threads or share)}
+        self.alone = alone
         self.devices = [devices[slot % len(devices)] if devices else "" for slot in range(slots)]
         self.workers = [
             Worker(threads | ({VISIBLE: device} if device else {}), logs and logs / f"worker{slot}.log")
@@ -107,7 +113,9 @@ class Pool:
     def build(self, message: Message) -> bool:
         """Build what the message says in the next free worker."""
         processes = message["task"]["processes"]
-        if processes > len(self.workers):
+        if self.alone:
+            processes = 1
+        elif processes > len(self.workers):
             raise ConfigError("processes", processes, f"at most {len(self.workers)}, the slots of run.executor=pool")
         slots = self._take(processes)
         try:

@@ -5,6 +5,7 @@ Stages read and write one store, which all machines must see under one path; so 
 
 import importlib
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +31,11 @@ class RayTasks(Executor):
 
 
 class SlurmJobs(Executor):
-    """Submitit's jobs, looked at by one thread."""
+    """Submitit's jobs, looked at by one thread.
+
+    Whether a job is alive is asked of `squeue`: submitit asks `sacct`, and where Slurm keeps no accounts it would wait
+    for ever for a job that was killed.
+    """
 
     def __init__(self, jobs: Any) -> None:
         self.jobs = jobs
@@ -53,17 +58,43 @@ class SlurmJobs(Executor):
             job.cancel()
 
     def _poll(self) -> None:
+        missed: set[str] = set()  # jobs that were neither queued nor had left a result when we looked last
         while self.open:
-            with self.lock:
-                ended = [pair for pair in self.waiting if pair[0].done()]
-                self.waiting = [pair for pair in self.waiting if pair not in ended]
-            for job, future in ended:
-                error = job.exception()
-                if error is None:
-                    future.set_result(job.result())
-                else:
-                    future.set_exception(error)
             time.sleep(POLL_S)
+            with self.lock:
+                waiting, alive = list(self.waiting), self._alive()
+            gone = {job.job_id for job, _ in waiting if alive is not None and job.job_id not in alive}
+            for job, future in waiting:
+                if job.paths.result_pickle.exists():
+                    _settle(job, future)
+                elif job.job_id in gone & missed:  # twice: a result is seen late on a network's disk
+                    future.set_exception(RuntimeError(f"Slurm's job {job.job_id} ended without a result"))
+                else:
+                    continue
+                with self.lock:
+                    self.waiting.remove((job, future))
+            missed = gone
+
+    def _alive(self) -> set[str] | None:
+        """The jobs that Slurm knows as waiting or running; None where it does not answer, or there is none."""
+        if self.jobs.cluster != "slurm":
+            return {job.job_id for job, _ in self.waiting if not job.done()}
+        ids = ",".join(job.job_id for job, _ in self.waiting)
+        told = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True, check=False)
+        return set(told.stdout.split()) if ids and told.returncode == 0 else None
+
+
+def _settle(job: Any, future: Future) -> None:
+    """Give the future what the job has left."""
+    try:
+        error = job.exception()
+        result = None if error else job.result()
+    except Exception as unreadable:  # whatever unpickling the file raises
+        error = unreadable
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 def ray(resources: ResourcesConfig, address: str | None = None) -> Executor:
