@@ -30,10 +30,10 @@ test-runtimes: $(STAMP)  ## run the tests of signals.runtime with ONNX Runtime a
 	else $(BIN)/python -m pip install --quiet -e '.[onnxruntime,openvino]'; fi
 	$(BIN)/python -c 'import onnxruntime, openvino; print(onnxruntime.__version__, openvino.__version__)'
 	DEEPSPARSE_PYTHON='$(DEEPSPARSE_PYTHON)' $(BIN)/python -m pytest tests/runtimes
-test-engines: $(STAMP)  ## run the tests of pools on Ray, Dask and Slurm's library, after installing their extras
+test-engines: $(STAMP)  ## run sweeps and pools on Ray, Dask and Slurm (slurm-wlm and munge, as root), after installing their extras
 	@if command -v uv > /dev/null; then uv pip install --quiet --python $(BIN)/python -e '.[ray-tasks,dask,slurm]'; \
 	else $(BIN)/python -m pip install --quiet -e '.[ray-tasks,dask,slurm]'; fi
-	$(BIN)/python -m pytest tests/pools/test_engines_of_pools.py
+	$(BIN)/python -m pytest tests/pools/test_engines_of_pools.py tests/test_engines.py
 
 lint: $(STAMP)  ## format check, lint and type check
 	$(BIN)/ruff format --check .

@@ -182,7 +182,7 @@ def test_what_nothing_fills_is_told_with_the_table():
 def test_every_method_has_a_plan_whose_arrays_somebody_makes(jobs, name, monkeypatch):
     (jobs.folder / "scores.npy").touch()
     plan = compiled(jobs.config(f"method={name}", "prune_ratio=0.7").method, 0.7)
-    there = {array.role for array in ARRAYS.values()}
+    there = {array.role for array in ARRAYS.values()} | {f"signal.{own}" for own in plan.method.signals}
     assert plan.roles <= there
     assert bool(plan.chain) == (plan.method.trains_on == "subset")
     for call in plan.calls:
