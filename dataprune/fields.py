@@ -34,20 +34,29 @@ def exactly(kind: Any, value: Any) -> Any:
     """
     if kind is Any:
         return value
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        hints = _hints(kind)  # type: ignore[arg-type]
-        if not value.keys() <= hints.keys():
-            raise Inexact(kind)
-        return kind(**{name: exactly(hints[name], inner) for name, inner in value.items()})  # type: ignore[operator]
-    inner = get_args(kind)
     if isinstance(kind, UnionType):
-        return None if value is None else exactly(next(option for option in inner if option is not NoneType), value)
-    if get_origin(kind) is list and isinstance(value, list):
-        return [exactly(inner[0], one) for one in value]
-    if get_origin(kind) is dict and isinstance(value, dict):
-        return {name: exactly(inner[1], one) for name, one in value.items()}
+        named = next(option for option in get_args(kind) if option is not NoneType)
+        return None if value is None else exactly(named, value)
+    if isinstance(value, dict):
+        return _filled(kind, value)
+    if isinstance(value, list) and get_origin(kind) is list:
+        return [exactly(get_args(kind)[0], one) for one in value]
+    return _plain(kind, value)
+
+
+def _plain(kind: Any, value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind or value == "???":  # True is no number; OmegaConf's sign of a missing value
         raise Inexact(kind)
     return value
+
+
+def _filled(kind: Any, values: dict[str, Any]) -> Any:
+    """The dataclass or dictionary with these values."""
+    if get_origin(kind) is dict:
+        return {name: exactly(get_args(kind)[1], one) for name, one in values.items()}
+    if not dataclasses.is_dataclass(kind) or not values.keys() <= _hints(kind).keys():  # type: ignore[arg-type]
+        raise Inexact(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
+    return kind(**{name: exactly(hints[name], one) for name, one in values.items()})  # type: ignore[operator]

@@ -6,7 +6,7 @@ of counters do not separate streams. Here the name and the counters are spawn ke
     select     of a selector            order      of the examples of an epoch     augment   of an epoch's images
     prune      of what an epoch leaves out             masks      with which a sparse training begins
     network    fresh weights            dropout    what torch draws in an epoch    limit, halves, carve   of data sets
-    validation of a solver's strengths
+    validation of a solver's strengths      cells, sample of cells, rows of the recall   of a pool
 """
 
 import hashlib

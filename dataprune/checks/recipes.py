@@ -59,15 +59,13 @@ def check_sizes(recipe: TrainConfig, role: str) -> None:
 def check_unused(recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for a value that this training would ignore: nobody must believe that it did something."""
     check_start(recipe, role)
-    if role != "transfer" and not recipe.frozen_bn and recipe.trainable != "head":
-        raise ConfigError(f"{role}.frozen_bn", False, f"true, or {role}.trainable=head: nothing else is frozen")
+    check_as_it_comes(recipe, role)
     if role != "pretrain" and recipe.subset is not None:
         raise ConfigError(f"{role}.subset", recipe.subset, "null: it says what pretrain.checkpoint was trained on")
     if recipe.checkpoint is None and recipe.density is not None:
         raise ConfigError(f"{role}.density", recipe.density, f"null: it says what is left in {role}.checkpoint")
     if role != "transfer" and recipe.batch_size == 0:
         raise ConfigError(f"{role}.batch_size", 0, "1 or more: only a transfer's follows from its target")
-    check_as_it_comes(recipe, role)
     if recipe.trainable == "head":
         check_head(recipe, role)
     if recipe.solver is not None:
@@ -87,6 +85,8 @@ def check_as_it_comes(recipe: TrainConfig, role: str) -> None:
 
 def check_start(recipe: TrainConfig, role: str) -> None:
     """Raise a ConfigError for a network where one comes in, and for a head to keep where none does."""
+    if role != "transfer" and not recipe.frozen_bn and recipe.trainable != "head":
+        raise ConfigError(f"{role}.frozen_bn", False, f"true, or {role}.trainable=head: nothing else is frozen")
     if role == "transfer" and recipe.model is not None:
         raise ConfigError("transfer.model", recipe.model, "null: the network is that of pretrain.model")
     if role != "transfer" and recipe.head != "fresh":

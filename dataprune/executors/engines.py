@@ -11,7 +11,7 @@ from dataprune.executors.futures import Futures
 from dataprune.executors.graph import Engine, Here
 from dataprune.executors.pool import Pool
 
-SLURM = "dataprune.executors.remote.slurm"
+REMOTE = "dataprune.executors.remote"
 EXPECTED = "here | pool | slurm | ray, or the dotted path of a function that returns an Executor"
 
 
@@ -27,19 +27,19 @@ def engine_of(run: RunConfig, folder: Path, sweep: bool = False) -> Engine:
         return Pool(run, folder / "workers", alone=asked == "here")
     if asked == "here":
         return Here()
-    small = Pool(run, folder / "workers", alone=True) if asked == "slurm" or _of(asked) == SLURM else None
-    if asked in ("ray", "slurm"):
-        asked = f"dataprune.executors.remote.{asked}"
-    spec = {"_target_": asked} if isinstance(asked, str) else dict(asked or {})
-    target = spec.pop("_target_", None)
-    if not isinstance(target, str) or "." not in target:
-        raise ConfigError("run.executor", asked, EXPECTED)
+    target, constants = _named(f"{REMOTE}.{asked}" if asked in ("ray", "slurm") else asked)
+    small = Pool(run, folder / "workers", alone=True) if target == f"{REMOTE}.slurm" else None  # a queue takes minutes
     try:
         function = function_at(target)
     except Exception as error:  # whatever importing a user's module raises
         raise ConfigError("run.executor", target, f"{EXPECTED} ({first_line(error)})") from None
-    return Futures(run, partial(function, **spec), small)
+    return Futures(run, partial(function, **constants), small)
 
 
-def _of(asked: Any) -> str | None:
-    return asked.get("_target_") if isinstance(asked, dict) else asked
+def _named(asked: Any) -> tuple[str, dict[str, Any]]:
+    """The dotted path of the function, and its constants."""
+    spec = {"_target_": asked} if isinstance(asked, str) else dict(asked or {})
+    target = spec.pop("_target_", None)
+    if not isinstance(target, str) or "." not in target:
+        raise ConfigError("run.executor", asked, EXPECTED)
+    return target, spec

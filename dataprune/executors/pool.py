@@ -89,23 +89,15 @@ class Pool:
     """
 
     def __init__(self, run: RunConfig, logs: Path | None = None, alone: bool = False) -> None:
-        devices = [] if alone or run.accelerator == "cpu" else gpus()[: run.devices]
-        if run.accelerator == "gpu" and not devices and not alone:
-            raise ConfigError("run.accelerator", "gpu", "cpu or auto: nvidia-smi finds no GPU here")
-        cores = len(os.sched_getaffinity(0))
-        slots = 1 if alone else run.slots or len(devices) or max(min(cores, 2), cores // CORES_EACH)
-        share = min(int(os.environ.get("OMP_NUM_THREADS", cores)), max(1, cores // slots))
-        threads = {} if alone else {"OMP_NUM_THREADS": str(run.threads or share)}
         self.alone = alone
-        self.devices = [devices[slot % len(devices)] if devices else "" for slot in range(slots)]
-        self.workers = [
-            Worker(threads | ({VISIBLE: device} if device else {}), logs and logs / f"worker{slot}.log")
-            for slot, device in enumerate(self.devices)
-        ]
-        self.several = slots > 1
+        self.devices = [""] if alone else devices_of(run)
+        threads = {} if alone else {"OMP_NUM_THREADS": str(threads_of(run, len(self.devices)))}
+        environments = [threads | ({VISIBLE: device} if device else {}) for device in self.devices]
+        self.workers = [Worker(each, logs and logs / f"worker{slot}.log") for slot, each in enumerate(environments)]
+        self.several = len(self.workers) > 1
         if logs is not None:
             logs.mkdir(parents=True, exist_ok=True)
-        self.free = list(range(slots))
+        self.free = list(range(len(self.workers)))
         self.changed = threading.Condition()
         self.tickets: list[object] = []
         self.ended = False
@@ -149,6 +141,25 @@ class Pool:
             self.changed.notify_all()
         for worker in self.workers:
             worker.end()
+
+
+def devices_of(run: RunConfig) -> list[str]:
+    """Return the device of each slot of a pool: a GPU's name, or "" for a share of the cores.
+
+    Raises ConfigError where a GPU is asked for and there is none.
+    """
+    found = [] if run.accelerator == "cpu" else gpus()[: run.devices]
+    if run.accelerator == "gpu" and not found:
+        raise ConfigError("run.accelerator", "gpu", "cpu or auto: nvidia-smi finds no GPU here")
+    cores = len(os.sched_getaffinity(0))
+    slots = run.slots or len(found) or max(min(cores, 2), cores // CORES_EACH)
+    return [found[slot % len(found)] if found else "" for slot in range(slots)]
+
+
+def threads_of(run: RunConfig, slots: int) -> int:
+    """Return the threads of each worker: run.threads, or a share of the cores, as OMP_NUM_THREADS at most."""
+    cores = len(os.sched_getaffinity(0))
+    return run.threads or min(int(os.environ.get("OMP_NUM_THREADS", cores)), max(1, cores // slots))
 
 
 def gpus() -> list[str]:

@@ -76,9 +76,10 @@ def erk(shapes: Shapes, sparsity: float) -> dict[str, float]:
     """
     sizes = {name: prod(shape) for name, shape in shapes.items()}
     share = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
+    total = sum(kept(sparsity, size) for size in sizes.values())
     dense: set[str] = set()
     while thinned := [name for name in shapes if name not in dense]:
-        left = sum(kept(sparsity, size) for size in sizes.values()) - sum(map(sizes.__getitem__, dense))
+        left = total - sum(map(sizes.__getitem__, dense))
         scale = left / sum(share[name] * sizes[name] for name in thinned)
         most = max(share[name] for name in thinned)
         if most * scale <= 1:

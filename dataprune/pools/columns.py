@@ -33,13 +33,17 @@ def planned(
     for call in plan.steps:
         if SCORES & set(call.filled) and call.function["_target_"] != PER_CLASS and "scores" not in columns:
             raise ConfigError("--scores", None, f"the column that {method.name} goes by, higher = kept first")
-        for name, array in call.arrays.items():
-            if "features" in (name, array):
-                raise ConfigError("--method", method.name, "one that needs no features, or an option of conf/pool")
-            if name not in columns and name != "select":
-                option = "--labels COLUMN" if name == "labels" else f"--column {name}=COLUMN"
-                raise ConfigError(name, None, option)
+        _check_arrays(method.name, call.arrays, columns)
     return plan, by
+
+
+def _check_arrays(method: str, arrays: Mapping[str, str], columns: Mapping[str, str]) -> None:
+    for name, array in arrays.items():
+        if "features" in (name, array):
+            raise ConfigError("--method", method, "one that needs no features, or an option of conf/pool")
+        if name not in columns and name != "select":
+            option = "--labels COLUMN" if name == "labels" else f"--column {name}=COLUMN"
+            raise ConfigError(name, None, option)
 
 
 def select_columns(plan: Plan, by: str, arrays: dict[str, np.ndarray], n: int, seed: int) -> np.ndarray:

@@ -16,16 +16,19 @@ def rows_of(column: pa.Array, name: str, key: str) -> np.ndarray:
     values = column.flatten()
     if column.null_count or values.null_count:
         raise ConfigError(f"column {key}", Shown(f"missing values in {name}"), "an embedding in each row")
-    if pa.types.is_fixed_size_list(kind):
-        width = kind.list_size
-    else:
-        lengths = np.diff(column.offsets.to_numpy())
-        width = int(lengths[0]) if len(lengths) else 0
-        if (lengths != width).any():
-            row = int(np.flatnonzero(lengths != width)[0])
-            found = Shown(f"{lengths[row]} numbers after {width} in {name}")
-            raise ConfigError(f"column {key}", found, "embeddings of one length")
+    width = kind.list_size if pa.types.is_fixed_size_list(kind) else _length(column, name, key)
     return values.to_numpy(zero_copy_only=False).reshape(len(column), width)
+
+
+def _length(column: pa.Array, name: str, key: str) -> int:
+    """The length of all lists."""
+    lengths = np.diff(column.offsets.to_numpy())
+    width = int(lengths[0]) if len(lengths) else 0
+    if (lengths != width).any():
+        row = int(np.flatnonzero(lengths != width)[0])
+        found = Shown(f"{lengths[row]} numbers after {width} in {name}")
+        raise ConfigError(f"column {key}", found, "embeddings of one length")
+    return width
 
 
 def listed(rows: np.ndarray) -> pa.FixedSizeListArray:

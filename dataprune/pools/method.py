@@ -56,24 +56,32 @@ def method_of(name: str, overrides: Sequence[str] = ()) -> PoolMethod:
     if name not in conf.options("pool") and not name.endswith(".yaml"):
         there = ", ".join(conf.options("pool"))
         raise ConfigError("--method", name, f"{there}, one of conf/method that goes by columns, or a YAML file")
-    content: Any = OmegaConf.to_container(conf.read("pool", name), resolve=True)
-    if wrong := sorted(content.keys() - {"name", "unit", "score", "pick", "neighbors", "select", "pair_bytes"}):
-        raise ConfigError(
-            f"{name}.{wrong[0]}", content[wrong[0]], "name, unit, score, pick, neighbors, select, pair_bytes"
-        )
-    method = _with(PoolMethod(**{"name": name} | content), overrides)
+    method = _with(_read(name), overrides)
     kinds = [kind for kind in ("score", "pick", "neighbors") if getattr(method, kind)]
     if len(kinds) > 1 or bool(method.pick) == bool(method.select):
         raise ConfigError("--method", name, "one of score, pick and neighbors at most, and `select` but beside `pick`")
+    _check(method, name)
+    if not kinds:
+        return PoolMethod(method.name, columns=MethodConfig(name=method.name, select=dict(method.select or {})))
+    return method
+
+
+def _read(name: str) -> PoolMethod:
+    """The method of an option of conf/pool, or of a YAML file."""
+    content: Any = OmegaConf.to_container(conf.read("pool", name), resolve=True)
+    known = ("name", "unit", "score", "pick", "neighbors", "select", "pair_bytes")
+    if wrong := sorted(content.keys() - set(known)):
+        raise ConfigError(f"{name}.{wrong[0]}", content[wrong[0]], ", ".join(known))
+    return PoolMethod(**{"name": name} | content)
+
+
+def _check(method: PoolMethod, name: str) -> None:
     for key, filled in (("score", SCORED), ("pick", PICKED), ("select", FILLED)):
         if (spec := getattr(method, key)) is not None:
             check_target(dict(spec), f"{name}.{key}", filled)
     one_of("unit", str(method.unit), "True", "False")
     if method.neighbors is not None:
         whole_number("neighbors", method.neighbors, 1)
-    if not kinds:
-        return PoolMethod(method.name, columns=MethodConfig(name=method.name, select=dict(method.select or {})))
-    return method
 
 
 def _with(method: PoolMethod, overrides: Sequence[str]) -> PoolMethod:

@@ -16,7 +16,6 @@ from dataprune.pools.columns import planned
 from dataprune.pools.layout import Room
 from dataprune.pools.method import PoolMethod
 from dataprune.pools.shards import Fields, Shard, find
-from dataprune.streams import stream
 
 PROBES = 8  # cells that a row meets besides its own
 
@@ -134,6 +133,7 @@ class Request:
             facts |= {"threshold": self.threshold, "budget": None}
         return facts
 
-    def sample(self, n: int, count: int, purpose: str) -> np.ndarray:
-        """Return `count` of n row numbers, drawn for a purpose: int64, ascending."""
-        return np.sort(stream(self.seed, purpose).choice(n, min(n, count), replace=False)).astype(np.int64)
+
+def drawn(rng: np.random.Generator, n: int, count: int) -> np.ndarray:
+    """Return `count` of n row numbers: int64, ascending."""
+    return np.sort(rng.choice(n, min(n, count), replace=False)).astype(np.int64)

@@ -237,20 +237,21 @@ def find(patterns: str | Sequence[str], fields: Fields) -> list[Shard]:
 
     Raises ConfigError where a pattern matches nothing.
     """
-    paths: set[Path] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        pattern = os.fspath(pattern)
-        inside = [os.path.join(glob.escape(pattern), f"*{end}") for end in (".parquet", ".npy")]
-        found = [path for one in (inside if os.path.isdir(pattern) else [pattern]) for path in glob.glob(one)]
-        paths |= {Path(path).resolve() for path in found if path.endswith((".parquet", ".npy"))}
-        if not found:
-            raise ConfigError(
-                "--input", pattern, "files .parquet or .npy, a folder or a pattern of them: 'in/*.parquet'"
-            )
+    given = [patterns] if isinstance(patterns, str) else patterns
+    paths = set().union(*(_matched(os.fspath(pattern)) for pattern in given))
     stems = {path.with_suffix("") for path in paths}
     paths = {path for path in paths if path.with_name(path.stem.rpartition(".")[0] or path.name) not in stems}  # beside
     root = os.path.commonpath([path.parent for path in paths]) if paths else ""
     return [_shard(path, root, fields) for path in sorted(paths)]
+
+
+def _matched(pattern: str) -> set[Path]:
+    """The files that a file, folder or pattern names."""
+    inside = [os.path.join(glob.escape(pattern), f"*{end}") for end in (".parquet", ".npy")]
+    found = [path for one in (inside if os.path.isdir(pattern) else [pattern]) for path in glob.glob(one)]
+    if not found:
+        raise ConfigError("--input", pattern, "files .parquet or .npy, a folder or a pattern of them: 'in/*.parquet'")
+    return {Path(path).resolve() for path in found if path.endswith((".parquet", ".npy"))}
 
 
 def _shard(path: Path, root: str, fields: Fields) -> Shard:

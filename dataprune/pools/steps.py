@@ -16,10 +16,10 @@ from dataprune.pools.crew import Crew
 from dataprune.pools.decide import Decide, decide
 from dataprune.pools.layout import BASE, Room
 from dataprune.pools.parts import facts_of, hash_of, key, part
-from dataprune.pools.request import Request
+from dataprune.pools.request import Request, drawn
 from dataprune.pools.scan import Compare, Pool, Scan, compare, refuse_twice, scan
 from dataprune.selectors.ranked import quotas
-from dataprune.streams import number
+from dataprune.streams import number, stream
 
 MODULE = "dataprune.pools"
 
@@ -81,7 +81,7 @@ class Steps:
         if (needed := count * self.pool.width * 24) > self.room.free:
             expected = f"{shown(BASE + needed)} or more for k-means on {count} rows, or fewer --cells"
             raise ConfigError("--memory", shown(self.room.memory), expected)
-        samples = self.sampled(request.sample(n, count, "sample of cells"))
+        samples = self.sampled(drawn(stream(request.seed, "sample of cells"), n, count))
         seed = number(request.seed, "cells")
         about = {"samples": [Path(path).name for path in samples], "cells": cells, "unit": request.method.unit}
         named = key("fit", f"{MODULE}.cells.fit", seed=seed, **about)

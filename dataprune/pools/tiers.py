@@ -13,6 +13,7 @@ from dataprune.pools.decide import call
 from dataprune.pools.graph import QUERIES, Gather, Meet, Nearest, gather, meet, nearest_in, recall_of
 from dataprune.pools.layout import BASE
 from dataprune.pools.parts import key
+from dataprune.pools.request import drawn
 from dataprune.pools.steps import MODULE, Steps
 from dataprune.streams import stream
 
@@ -110,7 +111,7 @@ def _met(steps: Steps) -> list[Path]:
 def _recall(steps: Steps, distances: np.ndarray) -> float:
     """How many of the true neighbours of random rows the lists hold."""
     pool, k, unit = steps.pool, distances.shape[1], steps.request.method.unit
-    ids = steps.request.sample(pool.n, QUERIES, "rows of the recall")
+    ids = drawn(stream(steps.request.seed, "rows of the recall"), pool.n, QUERIES)
     queries = steps.sampled(ids)
     tasks = []
     for i, shard in enumerate(pool.shards):

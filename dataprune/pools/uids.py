@@ -28,14 +28,17 @@ def canonical(uids: pa.ChunkedArray | np.ndarray, name: str) -> np.ndarray:
     if column.null_count:
         raise ConfigError("uid", Shown(f"{column.null_count} missing in {name}"), "a uid in each row")
     if pa.types.is_integer(column.type):
-        values = column.to_numpy()
-        out = np.zeros(len(values), UID)
-        out["f1"] = values.astype(np.int64).view(np.uint64) if values.dtype.kind == "i" else values
-        return out
+        return _of_numbers(column.to_numpy())
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         raise ConfigError("uid", Shown(f"{column.type} in {name}"), "whole numbers, text or (u8, u8)")
     slices = [column.slice(start, SLICE) for start in range(0, len(column), SLICE)]
     return np.concatenate([_of_texts(part) for part in slices]) if slices else np.zeros(0, UID)
+
+
+def _of_numbers(values: np.ndarray) -> np.ndarray:
+    out = np.zeros(len(values), UID)
+    out["f1"] = values.astype(np.int64).view(np.uint64) if values.dtype.kind == "i" else values
+    return out
 
 
 def _of_texts(column: pa.ChunkedArray) -> np.ndarray:

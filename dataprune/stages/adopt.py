@@ -25,7 +25,7 @@ from dataprune.cost import told_of
 from dataprune.data.codecs import compare_views
 from dataprune.data.examples import Examples
 from dataprune.errors import ConfigError
-from dataprune.models.networks import build, describe
+from dataprune.models.networks import Network, build, describe
 from dataprune.passes import blank_of, sizes
 from dataprune.stage_configs import AdoptConfig
 from dataprune.store.files import write_json
@@ -46,11 +46,9 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
     figures = mask_files.figures(masks)
     check_claims(found, figures, config.density, f"{label}.density")
     said = report(found, state) | figures
-    has_head = "head.weight" in state
-    if not has_head:
+    if not (has_head := "head.weight" in state):
         log.warning("%s: no classifier in %s: only its features mean something", label, config.checkpoint)
-        head = network.head
-        state |= {"head.weight": torch.zeros_like(head.weight), "head.bias": torch.zeros_like(head.bias)}
+        state |= {f"head.{name}": torch.zeros_like(value) for name, value in network.head.named_parameters()}
     check_paths(network, masks, image_of(input), config.checkpoint, key)
     network.load_state_dict(state)
     torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, work / "model.pt")
@@ -61,12 +59,16 @@ def run(config: AdoptConfig, inputs: dict[str, Path], work: Path, run: RunConfig
         compare_views(examples.header["codec"], said, label)
     elsewhere = told_of(config.checkpoint, key)
     parameters = sum(p.numel() for p in network.parameters())
-    facts: dict[str, Any] = {"parameters": parameters, "examples": 0, "images_seen": 0, "elsewhere": elsewhere}
-    if examples is not None:
-        facts |= {"examples": len(examples)} | sizes(network, blank_of(examples))
-    else:
-        facts |= sizes(network, None if (size := image_of(input)) is None else {"image": torch.zeros(size)})
+    facts = {"parameters": parameters, "images_seen": 0, "elsewhere": elsewhere} | _seen(network, examples, input)
     return facts if has_head else facts | {"head": False}
+
+
+def _seen(network: Network, examples: Examples | None, input: Mapping[str, Any]) -> dict[str, Any]:
+    """How many examples the network knows, its density and the FLOPs of one of them."""
+    if examples is not None:
+        return {"examples": len(examples)} | sizes(network, blank_of(examples))
+    size = image_of(input)
+    return {"examples": 0} | sizes(network, None if size is None else {"image": torch.zeros(size)})
 
 
 def classes_of(found: Converted, model: dict[str, Any], input: Mapping[str, Any]) -> int:

@@ -12,6 +12,7 @@ these are the only outputs that are looked at, and classes are positions among t
 
 import json
 import logging
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,7 @@ def run(config: EvaluateConfig, inputs: dict[str, Path], work: Path, run: RunCon
         if (features := inputs.get("features")) is not None:
             passed = of_features(network, features, ids, config.batch_size, feed.device, tally)
         else:
-            seen = outputs(network, examples, ids, config.batch_size, feed, label, tally)
-            passed = (batch_logits for _, batch_logits in seen)
+            passed = map(itemgetter(1), outputs(network, examples, ids, config.batch_size, feed, label, tally))
         mine = (batch_logits.cpu() for batch_logits in passed)
         batches = list(ranks.in_order(mine, batches_in(ids, config.batch_size)))
     tally.settle(ranks.summed, ranks.united)

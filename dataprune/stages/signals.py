@@ -42,7 +42,7 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, machine: Run
         memory_format = layout(network, feed.device)
         network = network.to(feed.device, memory_format=memory_format).eval()  # type: ignore[call-overload]
         signals = [_Signal(name, config.functions.get(name), network, len(examples)) for name in config.arrays]
-        passes = [] if not signals else sorted({PASSES[signal.array.passes] for signal in signals})
+        passes = sorted({PASSES[signal.array.passes] for signal in signals})
 
         def rows() -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
             for batch in batches_of(examples, every, config.batch_size, feed, label):
@@ -62,9 +62,10 @@ def run(config: SignalsConfig, inputs: dict[str, Path], work: Path, machine: Run
     if ranks.place()[0] > 0:  # process 0 writes
         return {}
     np.save(work / "labels.npy", examples.labels)
-    shapes = {signal.name: list(signal.shape) for signal in signals}
-    engine = {} if features is None else {"runtime": features.facts()}
-    return shapes | {"images_seen": len(examples)} | tally.facts(network) | engine
+    facts: dict[str, Any] = {signal.name: list(signal.shape) for signal in signals}
+    if features is not None:
+        facts["runtime"] = features.facts()
+    return facts | {"images_seen": len(examples)} | tally.facts(network)
 
 
 def _engine(

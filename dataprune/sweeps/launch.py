@@ -34,12 +34,7 @@ def launch(
     configure_log(master.hydra.hydra_logging, master.hydra.verbose)
     began = time.process_time()
     composer = Composer(context.config_loader, master)
-    jobs = []
-    for number, one in enumerate(words, first):
-        try:
-            jobs.append(_job(composer.compose(one), number, one))
-        except TOLD as error:
-            raise refusal(error, master.run.store) from None
+    jobs = _jobs(composer, words, first, master.run.store)
     seconds = time.process_time() - began
     log.info("%d jobs: composed %d times, %.1f CPU seconds", len(jobs), composer.composed, seconds)
     run = jobs[0].cfg.run
@@ -63,6 +58,14 @@ def launch(
             context.callbacks.on_job_end(config=composer.compose(words[outcome.number - first]), job_return=there)
     _tell_failed(returns, first)
     return returns
+
+
+def _jobs(composer: Composer, words: Sequence[Sequence[str]], first: int, store: str) -> list[Job]:
+    """The jobs of these overrides, all of them right."""
+    try:
+        return [_job(composer.compose(one), number, one) for number, one in enumerate(words, first)]
+    except TOLD as error:
+        raise refusal(error, store) from None
 
 
 def _all(driver: Driver, jobs: list[Job], first: int, starting: Callable[[int], None]) -> Iterator[Outcome]:
