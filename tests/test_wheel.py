@@ -42,7 +42,8 @@ def test_the_wheel_holds_code_configs_and_templates_and_nothing_else(wheel):
     assert "dataprune/conf/config.yaml" in names
     assert "dataprune/multirun_templates/demo_grid.yaml" in names
     assert "dataprune/py.typed" in names
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"dataprune"}
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"dataprune", "hydra_plugins"}
+    assert [name for name in names if name.startswith("hydra_plugins")] == ["hydra_plugins/dataprune_sweep.py"]
 
 
 def test_an_installed_wheel_runs_from_any_folder(python, tmp_path):
@@ -55,5 +56,7 @@ def test_an_installed_wheel_runs_from_any_folder(python, tmp_path):
     ran = run(python, "-m", "dataprune", *words, cwd=tmp_path, env=clean)
     assert "label_mapping" in ran.stdout
     assert (tmp_path / "store" / "rows").is_dir()
+    words = [word for word in TINY if not word.startswith("transfer")]
+    run(python, "-m", "dataprune", "-m", *words, "target=none", "method=random,full", cwd=tmp_path, env=clean)
     hydra = run(python, "-m", "dataprune", "+multirun_templates=demo_grid", "--cfg", "hydra", cwd=tmp_path, env=clean)
     assert "random_classes" in hydra.stdout
