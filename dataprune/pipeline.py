@@ -67,17 +67,18 @@ def job(
             prefix = "" if name == "method" else f"{name}."
             started.append((name, single, Stages(store, single, follow, prefix, stamps, noted, graph)))
             indexed(single, started[-1][2])  # what the data show to be wrong is told before anything is trained
-        return graph.each([partial(filed, name, single, stage) for name, single, stage in started])
+        several = bool(cfg.others)  # targets, each with an influence store of its own
+        return graph.each([partial(filed, name, single, stage, several) for name, single, stage in started])
 
 
-def filed(name: str, cfg: Config, stage: Stages) -> dict[str, Any]:
-    """The row of one of a job's experiments, filed in the store."""
+def filed(name: str, cfg: Config, stage: Stages, several: bool) -> dict[str, Any]:
+    """The row of one of a job's experiments, filed in the store. several: whether the job has more targets than one."""
     towards = f" -> {cfg.target.name}" if cfg.target else ""
     log.info("%s: %s at prune_ratio=%g%s, seed %d", name, cfg.method.name, cfg.prune_ratio, towards, cfg.seed)
     row = experiment(cfg, stage)
     stage.store.write_row(row_name(row), row)
     if cfg.run.influence.store is not None and name.partition(".")[0] == "method":
-        collect(cfg, row, several=bool(cfg.others))
+        collect(cfg, row, several=several)
     return row | {"row": row_name(row), "experiment": name}
 
 
