@@ -268,6 +268,24 @@ class ResourcesConfig:
 
 
 @dataclass
+class StagesConfig:
+    """What each kind of stage asks an engine for."""
+
+    index: ResourcesConfig = field(default_factory=ResourcesConfig)
+    decode: ResourcesConfig = field(default_factory=ResourcesConfig)
+    adopt: ResourcesConfig = field(default_factory=ResourcesConfig)
+    dynamics: ResourcesConfig = field(default_factory=ResourcesConfig)
+    train: ResourcesConfig = field(default_factory=ResourcesConfig)
+    signals: ResourcesConfig = field(default_factory=ResourcesConfig)
+    evaluate: ResourcesConfig = field(default_factory=ResourcesConfig)
+    cluster: ResourcesConfig = field(default_factory=ResourcesConfig)
+    neighbors: ResourcesConfig = field(default_factory=ResourcesConfig)
+    score: ResourcesConfig = field(default_factory=ResourcesConfig)
+    select: ResourcesConfig = field(default_factory=ResourcesConfig)
+    combine: ResourcesConfig = field(default_factory=ResourcesConfig)
+
+
+@dataclass
 class RunConfig:
     """How and where to compute. A change here never trains anything again."""
 
@@ -284,7 +302,7 @@ class RunConfig:
     # where stages are built: here | pool | slurm | ray, or a function that returns a concurrent.futures.Executor
     executor: Any = "here"
     slots: int | None = _number(None, 1)  # workers of a pool; None = a GPU each, or shares of the cores
-    resources: dict[str, ResourcesConfig] = field(default_factory=dict)  # by stage: train, signals, evaluate, ...
+    resources: StagesConfig = field(default_factory=StagesConfig)
     objective: str | None = None  # the metric of its row that a job returns to a sweeper: target_top1
     logger: str = _choice("csv", "csv", "wandb")
     wandb: WandbConfig = field(default_factory=WandbConfig)

@@ -74,7 +74,7 @@ def test_every_recipe_fits_every_place(recipe, place):
     there = composed(f"train@{place}={recipe}")
     if place == "surrogate" and there.surrogate.solver is not None:
         with pytest.raises(ConfigError, match=r"surrogate\.record"):  # which is asked for its dynamics
-            typed(there)
+            check_functions(typed(there))
     else:
         check_functions(typed(there))
 

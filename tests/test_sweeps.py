@@ -83,7 +83,7 @@ def test_a_function_of_ones_own_gives_the_executor(jobs):
         "    open('asked.txt', 'a').write(f'{resources.gpus} {resources.cpus}\\n')\n"
         "    return ThreadPoolExecutor(count)\n"
     )
-    jobs.command(*SWEEP, "run.executor={_target_:engines.threads,count:1}", "+run.resources.train.cpus=3", timeout=280)
+    jobs.command(*SWEEP, "run.executor={_target_:engines.threads,count:1}", "run.resources.train.cpus=3", timeout=280)
     assert len(rows(jobs.folder)) == 4
     asked = (jobs.folder / "asked.txt").read_text().split("\n")
     assert "0 3" in asked, "for trainings"

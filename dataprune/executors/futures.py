@@ -32,7 +32,7 @@ class Futures:
     def build(self, message: Message) -> bool:
         """Build what the message says where the executor runs it."""
         stage = message["task"]["stage"]
-        if self.small is not None and stage in SMALL and stage not in self.run.resources:
+        if self.small is not None and stage in SMALL and getattr(self.run.resources, stage) == ResourcesConfig():
             return self.small.build(message)
         wanted = resources_of(self.run, message["task"])
         place = tuple(vars(wanted).values())

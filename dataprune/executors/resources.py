@@ -19,7 +19,7 @@ def resources_of(run: RunConfig, task: Mapping[str, Any]) -> ResourcesConfig:
     where images are decoded by them. memory and minutes stay None: the engine's own.
     """
     stage, processes = task["stage"], task["processes"]
-    asked = run.resources.get(stage, ResourcesConfig())
+    asked: ResourcesConfig = getattr(run.resources, stage)
     gpus = int(run.accelerator == "gpu" and stage in ON_DEVICE) if asked.gpus is None else asked.gpus
     cpus = (run.threads or 1) + (run.workers if _decodes(task) else 0) if asked.cpus is None else asked.cpus
     memory = None if asked.memory is None else asked.memory * processes
