@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -81,17 +82,20 @@ def _all(driver: Driver, jobs: list[Job], first: int, starting: Callable[[int], 
 def _logged() -> Iterator[None]:
     """A context in which each line goes to its job's file too, and says on the console whose it is."""
     root, to_jobs = logging.getLogger(), ToJobs()
-    before = [(handler, handler.formatter) for handler in root.handlers]
+    before = [(handler, handler.formatter, handler.level) for handler in root.handlers]
     for handler in root.handlers:
         handler.setFormatter(WithJob())
+        if sys.stderr.isatty():  # a table stands there (sweeps.board); every line is in its job's file
+            handler.setLevel(logging.WARNING)
     root.addHandler(to_jobs)
     logging.captureWarnings(True)
     try:
         yield
     finally:
         root.removeHandler(to_jobs)
-        for handler, formatter in before:
+        for handler, formatter, level in before:
             handler.setFormatter(formatter)
+            handler.setLevel(level)
 
 
 def _tell_failed(returns: list[JobReturn], first: int) -> None:
