@@ -16,6 +16,7 @@ import inspect
 import json
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -266,7 +267,13 @@ def _seen(path: str, package: str) -> tuple[str, list[str]]:
 
 
 # As this process saw the file first: what it has imported since stays what it was, whoever edits the file
-_first_seen = cache(_seen)
+_seen_once = cache(_seen)
+SEEING = threading.Lock()  # else the jobs of a sweep, which are threads, would all read the same files first
+
+
+def _first_seen(path: str, package: str) -> tuple[str, list[str]]:
+    with SEEING:
+        return _seen_once(path, package)
 
 
 def _closure(target: str, ours: bool, seen: Callable[[str, str], tuple[str, list[str]]]) -> str | None:

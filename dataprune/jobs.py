@@ -98,7 +98,7 @@ def execute(job: Job, graph: Graph, running: RunningJob | None = None) -> float 
     from dataprune.stage_calls import STAMPS
     from dataprune.tracking import Tracker
 
-    with Tracker(job.cfg, job.folder, job.sweep) as tracker:
+    with graph.working(), Tracker(job.cfg, job.folder, job.sweep) as tracker:
         rows = pipeline.job(job.cfg, tracker.follow, STAMPS, graph, running)
         tracker.finish(rows)
     wanted, metrics = job.cfg.run.objective, rows[0]["metrics"]

@@ -55,7 +55,7 @@ def mine(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
         shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         code_of.cache_clear()
-        callables._first_seen.cache_clear()
+        callables._seen_once.cache_clear()
         launch.MATCHED.clear()
         return name
 
@@ -63,7 +63,7 @@ def mine(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("my_")]:
         sys.modules.pop(name)
     code_of.cache_clear()
-    callables._first_seen.cache_clear()
+    callables._seen_once.cache_clear()
 
 
 @pytest.mark.parametrize("loader", ["memory", "workers"])

@@ -101,7 +101,7 @@ def mine(tmp_path, monkeypatch):
         code_of.cache_clear()
         from dataprune import callables
 
-        callables._first_seen.cache_clear()
+        callables._seen_once.cache_clear()
 
     yield write
     sys.modules.pop("my_codec", None)

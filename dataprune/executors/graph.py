@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -67,6 +67,30 @@ class Graph:
         self.guard = threading.Lock()
         self.futures: dict[tuple[str, str], Future[None]] = {}  # (store, key) -> done when built, or failed
         self.stopped = threading.Event()
+        self.turn = threading.Lock()  # of the thread that works; fifty that did would fight for Python's own lock
+        self.here = threading.local()
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """A context in which this thread has its turn; it gives it away while it waits for a result."""
+        with self.turn:
+            self.here.works = True
+            try:
+                yield
+            finally:
+                self.here.works = False
+
+    @contextlib.contextmanager
+    def _away(self) -> Iterator[None]:
+        """A context in which others have the turn."""
+        if not getattr(self.here, "works", False):
+            yield
+            return
+        self.turn.release()
+        try:
+            yield
+        finally:
+            self.turn.acquire()
 
     def obtain(
         self,
@@ -103,7 +127,8 @@ class Graph:
             if theirs is not None:
                 self._tell("waiting", recipe, role)
                 log.info("%s  waiting for another job of this sweep", name)
-                theirs.result()
+                with self._away():
+                    theirs.result()
                 following.path = store.home(recipe) / "history.jsonl"
                 return load(store.home(recipe)), False
             paths = {name: result.path.absolute() for name, result in inputs.items()}
@@ -118,8 +143,9 @@ class Graph:
         log.info("%s  building; %s", name, store.why_missed(recipe))
         self._tell("building", recipe, role)
         try:
-            while not (built := self._tried(message, name)) and store.find(recipe) is None:
-                self._wait(store, recipe, role)
+            with self._away():
+                while not (built := self._tried(message, name)) and store.find(recipe) is None:
+                    self._wait(store, recipe, role)
         except BaseException as error:
             self._tell("failed", recipe, role)
             future.set_exception(error)
@@ -161,21 +187,17 @@ class Graph:
         error is raised when all have ended."""
         if not self.engine.several or len(calls) == 1:
             return [call() for call in calls]
-        with ThreadPoolExecutor(len(calls)) as threads:
+
+        def its_turn(call: Callable[[], T]) -> T:
+            with self.working():
+                return call()
+
+        with self._away(), ThreadPoolExecutor(len(calls)) as threads:
             # each in a copy of this job's context, by which its lines find their log file
-            futures = [threads.submit(contextvars.copy_context().run, call) for call in calls]
+            futures = [threads.submit(contextvars.copy_context().run, its_turn, call) for call in calls]
         return [future.result() for future in futures]
 
     def stop(self) -> None:
         """Build nothing more, and end what is being built."""
         self.stopped.set()
         self.engine.stop()
-
-
-@contextlib.contextmanager
-def stopping(graph: Graph) -> Any:
-    """A context at whose end, however it comes, the graph's engine has ended."""
-    try:
-        yield graph
-    finally:
-        graph.stop()
