@@ -12,6 +12,7 @@ from dataprune.data.examples import Examples
 from dataprune.data.loaders import MemoryLoader
 from dataprune.data.order import Order
 from dataprune.models.networks import Network, cnn
+from dataprune.stages import train
 from dataprune.training import callbacks
 from dataprune.training.callbacks import History, KeepLast, Progress, RecordDynamics, SeedEpochs
 from dataprune.training.classifier import Classifier
@@ -232,6 +233,34 @@ def test_the_checkpoint_is_that_of_the_last_epoch_unless_they_come_too_fast(exam
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert (state["epochs"], state["steps"]) == (expected, 3 * expected)
     assert (expected == 3) == torch.equal(state["network"]["head.weight"], module.network.head.weight)
+
+
+def test_the_last_epoch_is_not_kept_where_something_is_to_be_done_at_its_end(examples, tmp_path):
+    fit(classifier(), loader_of(examples), 3, KeepLast(tmp_path / "last.ckpt", 0, until=3))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epochs"] == 2
+
+
+def test_an_average_is_left_behind_also_by_a_training_that_was_killed_after_its_last_epoch(jobs, monkeypatch):
+    words = ["method=random", "target=none", "+pretrain.callbacks.ema._target_=dataprune.training.callbacks.EMA"]
+    save, calls = train.save_weights, []
+
+    def dies(*given):
+        calls.append(given)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(train, "save_weights", dies)
+    monkeypatch.setattr(callbacks.KeepLast.__init__, "__defaults__", (0.0, None))
+    with pytest.raises(RuntimeError, match="killed"):
+        jobs.run(*words)
+    monkeypatch.setattr(train, "save_weights", save)
+    (row,) = jobs.run(*words)
+    (other,) = jobs.run(*words, f"run.store={jobs.folder / 'whole'}")
+    weights = [
+        torch.load(store / "train" / row["keys"]["model"] / "model.pt") for store in (jobs.store, jobs.folder / "whole")
+    ]
+    assert row["keys"] == other["keys"]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert calls
 
 
 def test_the_checkpoint_is_whole_whenever_the_process_dies(examples, tmp_path, monkeypatch):

@@ -253,16 +253,13 @@ class Training:
         heldout = self._heldout() if config.eval_every else None
         callbacks += [History(self.work / "history.jsonl", self.epochs, heldout, config.eval_every)]
         callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
-        callbacks += [SumImages(), KeepLast(last), Progress(self.label, self.steps)]
+        callbacks += [
+            SumImages(),
+            KeepLast(last, until=self.epochs if config.callbacks else None),
+            Progress(self.label, self.steps),
+        ]
         if self.run_config.throughput is not None:
-            callbacks.append(
-                Throughput(
-                    self.work / THROUGHPUT,
-                    waited,
-                    peak,
-                    WARM_UP,
-                )
-            )
+            callbacks.append(Throughput(self.work / THROUGHPUT, waited, peak, WARM_UP))
         if last.exists():
             module.go_on_from(torch.load(last, map_location="cpu", weights_only=True))
             feeding.go_on_after(module.epochs_done)

@@ -133,19 +133,20 @@ class KeepLast(pl.Callback):
     """`path` is always the whole checkpoint of a finished epoch: written beside it, then renamed.
 
     Of the last finished epoch, unless that came within `every_s` seconds of the one before: epochs of milliseconds need
-    no checkpoint each.
+    no checkpoint each. until: the training's last epoch, of which none is kept: what callbacks do at its end is done
+    when it is trained again. None = it is kept too, as nothing is left to do.
     """
 
-    def __init__(self, path: Path, every_s: float = 1.0) -> None:
-        self.path, self.every_s = path, every_s
+    def __init__(self, path: Path, every_s: float = 1.0, until: int | None = None) -> None:
+        self.path, self.every_s, self.until = path, every_s, until
         self.saved = -float("inf")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save."""
-        if time.monotonic() - self.saved < self.every_s:
+        assert isinstance(pl_module, Classifier)
+        if time.monotonic() - self.saved < self.every_s or pl_module.epoch + 1 == self.until:
             return
         self.saved = time.monotonic()
-        assert isinstance(pl_module, Classifier)
         if trainer.is_global_zero:
             part = self.path.with_suffix(".part")
             torch.save(pl_module.state(), part)
