@@ -92,6 +92,7 @@ def start_wandb(
         "config": shown,
         "dir": str(folder),
         "job_type": kind,
+        "reinit": "create_new",  # the jobs of a sweep are threads of one process, each with its own run
     }
     try:
         run = wandb.init(settings=wandb.Settings(init_timeout=20), **options | {"mode": config.mode})
