@@ -249,7 +249,7 @@ def test_an_average_is_left_behind_also_by_a_training_that_was_killed_after_its_
         raise RuntimeError("killed")
 
     monkeypatch.setattr(train, "save_weights", dies)
-    monkeypatch.setattr(callbacks.KeepLast.__init__, "__defaults__", (0.0, None))
+    monkeypatch.setattr(callbacks.KeepLast.__init__, "__defaults__", (0.0, 0))
     with pytest.raises(RuntimeError, match="killed"):
         jobs.run(*words)
     monkeypatch.setattr(train, "save_weights", save)

@@ -5,13 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
-from tests.conftest import ROOT, TINY
-from tests.test_kill import wait_for
+from tests.conftest import TINY
+from tests.test_kill import start, wait_for
 from tests.test_sweeps import rows, trains
 
 SWEEP = [word for word in TINY if not word.startswith("transfer")]
@@ -49,18 +48,6 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 def there(module):
     return importlib.util.find_spec(module) is not None
-
-
-def start(folder, *words):
-    with open(folder / "log.txt", "a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dataprune", *words],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +93,8 @@ def test_a_sweep_runs_through_slurm_and_a_cancelled_stage_goes_on(slurm, tmp_pat
     running = queued()
     assert running
     subprocess.run(["scancel", *running], check=True)
-    assert sweep.wait(400) == 0, (tmp_path / "log.txt").read_text()[-2000:]
-    log = (tmp_path / "log.txt").read_text()
+    assert sweep.wait(400) == 0, (tmp_path / "log0.txt").read_text()[-2000:]
+    log = (tmp_path / "log0.txt").read_text()
     assert "tried again" in log
     assert len(rows(tmp_path)) == 2
     assert start(tmp_path, *words).wait(200) == 0
@@ -127,5 +114,5 @@ def test_an_interrupted_driver_cancels_its_jobs(slurm, tmp_path):
 @pytest.mark.skipif(not there("ray"), reason="needs ray")
 def test_a_sweep_runs_on_ray(tmp_path):
     sweep = start(tmp_path, *SWEEP, "run.executor=ray")
-    assert sweep.wait(400) == 0, (tmp_path / "log.txt").read_text()[-2000:]
+    assert sweep.wait(400) == 0, (tmp_path / "log0.txt").read_text()[-2000:]
     assert len(rows(tmp_path)) == 2

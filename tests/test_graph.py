@@ -25,7 +25,7 @@ class Engine:
     def __init__(self, store, *fates):
         self.store, self.fates, self.asked, self.go = store, list(fates), 0, threading.Event()
 
-    def build(self, message):
+    def build(self, message, started):
         self.asked += 1
         self.go.wait(20)
         if self.fates and (fate := self.fates.pop(0)) is not None:

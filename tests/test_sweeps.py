@@ -3,30 +3,16 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from dataprune import jobs as job_module
-from tests.conftest import ROOT, TINY
-from tests.test_kill import wait_for
+from tests.conftest import TINY
+from tests.test_kill import start, wait_for
 
 SWEEP = ["-m", *TINY, "target=none", "method=random,el2n", "prune_ratio=0.5,0.3", "run.report=false", "run.threads=1"]
 SWEEP = [word for word in SWEEP if not word.startswith("transfer")]
 SLOW = [*SWEEP, "source.reader.per_class=40", "pretrain.epochs=12", "pretrain.batch_size=16"]
-
-
-def start(folder, *words):
-    with open(folder / "log.txt", "a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dataprune", *words],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": f"{ROOT}"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
 
 
 def workers(folder):
@@ -56,8 +42,8 @@ def test_a_killed_worker_is_replaced_and_the_sweep_ends_well(tmp_path):
     wait_for(lambda: trains(tmp_path), 120)
     for worker in workers(tmp_path):
         os.kill(worker, signal.SIGKILL)
-    assert driver.wait(280) == 0, (tmp_path / "log.txt").read_text()[-2000:]
-    log = (tmp_path / "log.txt").read_text()
+    assert driver.wait(280) == 0, (tmp_path / "log0.txt").read_text()[-2000:]
+    log = (tmp_path / "log0.txt").read_text()
     assert "tried again" in log
     assert len(rows(tmp_path)) == 4
     assert not workers(tmp_path)
@@ -74,6 +60,12 @@ def test_an_ended_driver_leaves_no_process_and_the_same_command_goes_on(tmp_path
     wait_for(lambda: not workers(tmp_path), 15)
     assert start(tmp_path, *words).wait(280) == 0
     assert len(rows(tmp_path)) == 4
+
+
+def test_the_jobs_of_a_sweep_share_one_engine(jobs):
+    ran = jobs.command(*SWEEP, "run.slots=1,2", check=False)
+    assert "run.slots=2: expected 1, as in the sweep's first job" in ran.stderr
+    assert not (jobs.folder / "store" / "work").exists()
 
 
 def test_a_function_of_ones_own_gives_the_executor(jobs):

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from dataprune.config import RunConfig
@@ -18,6 +19,7 @@ from dataprune.store import Recipe, Result, Store, load
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 TRIES = 3  # of a stage whose worker was lost: a machine has gone, or its memory was too small
+Started = Callable[[str], None]
 POLL_S = 2.0  # how often we look whether another driver's worker has done what it is doing
 
 
@@ -30,9 +32,9 @@ class Engine(Protocol):
 
     several: bool  # whether more than one result may be built at a time
 
-    def build(self, message: Message) -> bool:
+    def build(self, message: Message, started: Started) -> bool:
         """Build what the message says and wait; return False where another process has built it or is building it.
-        Raises what the stage raises, LostSlot where its worker has gone."""
+        started: told where, when it begins. Raises what the stage raises, LostSlot where its worker has gone."""
 
     def stop(self) -> None:
         """End everything that is running, at once; what waits raises."""
@@ -43,8 +45,9 @@ class Here:
 
     several = False
 
-    def build(self, message: Message) -> bool:
+    def build(self, message: Message, started: Started) -> bool:
         """Build what the message says."""
+        started("here")
         return build(message, wait=True)
 
     def stop(self) -> None:
@@ -54,8 +57,8 @@ class Here:
 class Board(Protocol):
     """Told how each stage call stands."""
 
-    def tell(self, state: str, stage: str, key: str, role: str) -> None:
-        """state: found | waiting | building | built | failed."""
+    def tell(self, state: str, stage: str, key: str, where: str = "") -> None:
+        """state: found | waiting | building (then `where`) | built | failed."""
 
 
 class Graph:
@@ -110,13 +113,13 @@ class Graph:
         Found in the store it costs reading its manifest. Raises what the stage raises, in every job that asks for it.
         """
         name = named(role, recipe)
+        if self.stopped.is_set():
+            raise Stopped("interrupted")
         if (found := store.find(recipe)) is not None:
-            self._tell("found", recipe, role)
+            self._tell("found", recipe)
             log.info("%s  found", name)
             Following(found / "history.jsonl", role, follow).tell()
             return found, False
-        if self.stopped.is_set():
-            raise Stopped("interrupted")
         place = (str(store.root), f"{recipe.stage}/{recipe.key}")
         with self.guard:
             theirs = self.futures.get(place)
@@ -125,7 +128,6 @@ class Graph:
                 self.futures[place] = mine
         with Following(store.work(recipe) / "history.jsonl", role, follow) as following:
             if theirs is not None:
-                self._tell("waiting", recipe, role)
                 log.info("%s  waiting for another job of this sweep", name)
                 with self._away():
                     theirs.result()
@@ -133,54 +135,56 @@ class Graph:
                 return load(store.home(recipe)), False
             paths = {name: result.path.absolute() for name, result in inputs.items()}
             task = task_of(recipe, config, paths, run, role, processes)
-            built = self._build(store, recipe, message_of(store, recipe, task), mine, role)
+            log.info("%s  building; %s", name, store.why_missed(recipe))
+            built = self._build(store, recipe, message_of(store, recipe, task), mine, name)
             following.path = store.home(recipe) / "history.jsonl"  # where its last lines lie now
         return load(store.home(recipe)), built
 
-    def _build(self, store: Store, recipe: Recipe, message: Message, future: Future[None], role: str) -> bool:
+    def _build(self, store: Store, recipe: Recipe, message: Message, future: Future[None], name: str) -> bool:
         """Have it built, or wait for the other driver that is building it; whether it was ours."""
-        name = named(role, recipe)
-        log.info("%s  building; %s", name, store.why_missed(recipe))
-        self._tell("building", recipe, role)
+        self._tell("waiting", recipe)  # for a slot
         try:
             with self._away():
-                while not (built := self._tried(message, name)) and store.find(recipe) is None:
-                    self._wait(store, recipe, role)
+                while not (built := self._tried(message, recipe, name)) and store.find(recipe) is None:
+                    self._tell("waiting", recipe)
+                    self._wait(store, recipe)
         except BaseException as error:
-            self._tell("failed", recipe, role)
+            self._tell("failed", recipe)
             future.set_exception(error)
             raise
         with self.guard:  # from here on it is found; who fails stays, for those that ask for it later
             self.futures = {place: other for place, other in self.futures.items() if other is not future}
         future.set_result(None)
-        self._tell("built", recipe, role)
+        self._tell("built" if built else "found", recipe)
         if not built:
             log.info("%s  built by the other process", name)
         return built
 
-    def _wait(self, store: Store, recipe: Recipe, role: str) -> None:
+    def _wait(self, store: Store, recipe: Recipe) -> None:
         """Wait while another driver's worker holds the lock; the engine is not asked meanwhile: it may be a queue."""
-        self._tell("waiting", recipe, role)
         busy = True
         while busy:
             if self.stopped.wait(POLL_S):
                 raise Stopped("interrupted")
             busy = store.is_building(recipe)
 
-    def _tried(self, message: Message, name: str) -> bool:
+    def _tried(self, message: Message, recipe: Recipe, name: str) -> bool:
         """Have the engine build it, again where a worker was lost: the work folder goes on from what was kept."""
-        for _ in range(TRIES - 1):
+        tried = 0
+        while True:
             try:
-                return self.engine.build(message)
+                return self.engine.build(message, partial(self._tell, "building", recipe))
             except LostSlot as error:
+                tried += 1
                 if self.stopped.is_set():
                     raise Stopped("interrupted") from None
+                if tried == TRIES:
+                    raise
                 log.warning("%s  tried again: %s", name, error)
-        return self.engine.build(message)
 
-    def _tell(self, state: str, recipe: Recipe, role: str) -> None:
+    def _tell(self, state: str, recipe: Recipe, where: str = "") -> None:
         if self.board is not None:
-            self.board.tell(state, recipe.stage, recipe.key, role)
+            self.board.tell(state, recipe.stage, recipe.key, where)
 
     def each(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """Return what the calls return: side by side where the engine builds more than one result at a time. The first

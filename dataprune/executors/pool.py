@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ class Pool:
         self.tickets: list[object] = []
         self.ended = False
 
-    def build(self, message: Message) -> bool:
+    def build(self, message: Message, started: Callable[[str], None]) -> bool:
         """Build what the message says in the next free worker."""
         processes = message["task"]["processes"]
         if self.alone:
@@ -113,6 +114,7 @@ class Pool:
         try:
             devices = ",".join(self.devices[slot] for slot in slots).strip(",")
             more = {"environment": {VISIBLE: devices}} if devices and processes > 1 else {}
+            started("worker " + "+".join(map(str, slots)))
             return self.workers[slots[0]].build(message | more)
         finally:
             with self.changed:

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from typing import Any
 
 from dataprune.config import ResourcesConfig
@@ -24,10 +24,17 @@ class RayTasks(Executor):
 
     def __init__(self, ray: Any, **options: Any) -> None:
         self.ray, self.options = ray, options
+        self.tasks: list[Any] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Start a task."""
-        return self.ray.remote(**self.options)(fn).remote(*args, **kwargs).future()
+        self.tasks.append(self.ray.remote(**self.options)(fn).remote(*args, **kwargs))
+        return self.tasks[-1].future()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the tasks that have not ended, if `cancel_futures`."""
+        for task in self.tasks if cancel_futures else ():
+            self.ray.cancel(task, force=True)
 
 
 class SlurmJobs(Executor):
@@ -54,8 +61,11 @@ class SlurmJobs(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Cancel the jobs that have not ended."""
         self.open = False
-        for job, _ in self.waiting:
-            job.cancel()
+        with self.lock:
+            for job, future in self.waiting:
+                job.cancel()
+                future.set_exception(CancelledError())
+            self.waiting.clear()
 
     def _poll(self) -> None:
         missed: set[str] = set()  # jobs that were neither queued nor had left a result when we looked last
@@ -63,6 +73,8 @@ class SlurmJobs(Executor):
             time.sleep(POLL_S)
             with self.lock:
                 waiting, alive = list(self.waiting), self._alive()
+            if not self.open:
+                return
             gone = {job.job_id for job, _ in waiting if alive is not None and job.job_id not in alive}
             for job, future in waiting:
                 if job.paths.result_pickle.exists():
@@ -79,9 +91,8 @@ class SlurmJobs(Executor):
         """The jobs that Slurm knows as waiting or running; None where it does not answer, or there is none."""
         if self.jobs.cluster != "slurm":
             return {job.job_id for job, _ in self.waiting if not job.done()}
-        ids = ",".join(job.job_id for job, _ in self.waiting)
         told = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True, check=False)
-        return set(told.stdout.split()) if ids and told.returncode == 0 else None
+        return set(told.stdout.split()) if told.returncode == 0 else None
 
 
 def _settle(job: Any, future: Future) -> None:

@@ -255,7 +255,7 @@ class Training:
         callbacks += [KeepSnapshots(self.work, config.snapshots)] if config.snapshots else []
         callbacks += [
             SumImages(),
-            KeepLast(last, until=self.epochs if config.callbacks else None),
+            KeepLast(last, until=self.epochs * bool(config.callbacks)),
             Progress(self.label, self.steps),
         ]
         if self.run_config.throughput is not None:

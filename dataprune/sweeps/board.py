@@ -19,20 +19,18 @@ class Board:
         self.jobs, self.ended, self.failed = jobs, 0, 0
         self.guard = threading.Lock()
         self.calls: dict[tuple[str, str], str] = {}  # (stage, key) -> how it stands
-        self.roles: dict[tuple[str, str], tuple[str, float]] = {}  # of what is being built: role, since when
+        self.places: dict[tuple[str, str], tuple[str, float]] = {}  # of what is being built: where, since when
         self.began, self.next_line = time.monotonic(), time.monotonic() + LINE_EVERY_S
         self.live: Any = None
 
-    def tell(self, state: str, stage: str, key: str, role: str) -> None:
+    def tell(self, state: str, stage: str, key: str, where: str = "") -> None:
         """Note how a stage call stands. What was built stays built when it is found later."""
         with self.guard:
-            place = (stage, key)
-            if not (state == "found" and self.calls.get(place) == "built"):
-                self.calls[place] = state if state != "waiting" else self.calls.get(place, state)
+            if state != "found" or self.calls.get((stage, key)) != "built":
+                self.calls[stage, key] = state
+            self.places.pop((stage, key), None)
             if state == "building":
-                self.roles[place] = (role, time.monotonic())
-            else:
-                self.roles.pop(place, None) if state in ("built", "failed") else None
+                self.places[stage, key] = (where, time.monotonic())
 
     def job_ended(self, failed: bool) -> None:
         """Note that a job has ended."""
@@ -78,9 +76,10 @@ class Board:
         counts = self._counts()
         table = Table("stage", *STATES, "now")
         with self.guard:
-            now = {
-                stage: f"{role} {time.monotonic() - since:.0f} s" for (stage, _), (role, since) in self.roles.items()
-            }
+            building = [(stage, where, time.monotonic() - since) for (stage, _), (where, since) in self.places.items()]
+        now: dict[str, str] = {}
+        for stage, where, seconds in building:
+            now[stage] = f"{now.get(stage, '')} {where} {seconds:.0f} s".strip()
         for stage in sorted({stage for stage, _ in counts}):
             table.add_row(stage, *[str(counts[stage, state] or "") for state in STATES], now.get(stage, ""))
         self.live.update(Group(table, self.line()), refresh=True)

@@ -4,7 +4,6 @@ import contextlib
 import contextvars
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from dataprune.sweeps.logs import job_log
 
 log = logging.getLogger(__name__)
 MOST_THREADS = 1000  # jobs at a time; most of them wait
-STACK = 2**19  # bytes: what a job's thread needs; the system's 8 MiB each would be the driver's memory
 LOOK_S = 0.5  # how often the table is drawn
 
 
@@ -44,8 +42,6 @@ class Driver:
         self.stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Driver":
-        before = threading.stack_size(STACK)
-        self.stack.callback(threading.stack_size, before)
         self.notes = self.stack.enter_context(RunningJob(self.store.root))
         self.threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="job")
         self.stack.callback(self.threads.shutdown, cancel_futures=True)  # after the engine, whose end wakes them

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from dataprune.errors import ConfigError
-from dataprune.jobs import TOLD, Job, checked, refusal
+from dataprune.jobs import TOLD, Job, Refused, checked, refusal
 from dataprune.sweeps.compose import Composer
 from dataprune.sweeps.driver import Driver, Outcome
 from dataprune.sweeps.logs import ToJobs, WithJob
@@ -36,6 +36,7 @@ def launch(
     began = time.process_time()
     composer = Composer(context.config_loader, master)
     jobs = _jobs(composer, words, first, master.run.store)
+    check_alike(jobs)
     seconds = time.process_time() - began
     log.info("%d jobs: composed %d times, %.1f CPU seconds", len(jobs), composer.composed, seconds)
     run = jobs[0].cfg.run
@@ -46,27 +47,39 @@ def launch(
     returns = [JobReturn(overrides=list(one), working_dir=os.getcwd(), task_name="dataprune") for one in words]
 
     with _logged(), Driver(jobs[0], len(jobs), Path(master.hydra.sweep.dir)) as driver:
-        outcomes = _all(
-            driver,
-            jobs,
-            first,
-            lambda n: context.callbacks.on_job_start(composer.compose(words[n]), task_function=task),
-        )
-        for outcome in outcomes:
+
+        def composed(n: int) -> DictConfig:
+            return _numbered(composer.compose(words[n]), first + n)
+
+        def starting(n: int) -> None:
+            context.callbacks.on_job_start(composed(n), task_function=task)
+
+        for outcome in _all(driver, jobs, first, starting):
             there = returns[outcome.number - first]
             there.status = JobStatus.FAILED if outcome.error else JobStatus.COMPLETED
             there.return_value = (outcome.error and refusal(outcome.error, run.store)) or outcome.value
-            context.callbacks.on_job_end(config=composer.compose(words[outcome.number - first]), job_return=there)
+            context.callbacks.on_job_end(composed(outcome.number - first), job_return=there)
     _tell_failed(returns, first)
     return returns
 
 
 def _jobs(composer: Composer, words: Sequence[Sequence[str]], first: int, store: str) -> list[Job]:
     """The jobs of these overrides, all of them right."""
+    before = HydraConfig.instance().cfg
     try:
-        return [_job(composer.compose(one), number, one) for number, one in enumerate(words, first)]
+        return [_job(_numbered(composer.compose(one), number), one) for number, one in enumerate(words, first)]
     except TOLD as error:
         raise refusal(error, store) from None
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def check_alike(jobs: Sequence[Job]) -> None:
+    """Raise a ConfigError where the jobs of a sweep ask for engines of their own: there is one."""
+    for name in ("executor", "slots"):
+        asked = [getattr(job.cfg.run, name) for job in jobs]
+        if other := [value for value in asked if value != asked[0]]:
+            raise Refused(str(ConfigError(f"run.{name}", other[0], f"{asked[0]!r}, as in the sweep's first job")))
 
 
 def _all(driver: Driver, jobs: list[Job], first: int, starting: Callable[[int], None]) -> Iterator[Outcome]:
@@ -109,17 +122,23 @@ def _tell_failed(returns: list[JobReturn], first: int) -> None:
         log.error("%d of %d jobs failed%s; the same command tries them again", len(failed), len(returns), more)
 
 
-def _job(config: DictConfig, number: int, words: Sequence[str]) -> Job:
-    """The job of a composed config: its folder made, what Hydra leaves there written, its values checked."""
-    if config.hydra.job.chdir:
-        raise ConfigError("hydra.job.chdir", True, "false: the jobs of a sweep are threads of one process")
+def _numbered(config: DictConfig, number: int) -> DictConfig:
+    """The config of a job with its number and its folder."""
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
-    HydraConfig.instance().cfg = config  # ${hydra:...} in a value is resolved with it
-    sweep = Path(str(config.hydra.sweep.dir))
-    folder = sweep / str(config.hydra.sweep.subdir)
     with open_dict(config.hydra.runtime):
+        folder = os.path.join(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
         config.hydra.runtime.output_dir = os.path.abspath(folder)
+    return config
+
+
+def _job(config: DictConfig, words: Sequence[str]) -> Job:
+    """The job of a composed config: its values checked, its folder made, what Hydra leaves there written."""
+    if config.hydra.job.chdir:
+        raise ConfigError("hydra.job.chdir", True, "false: the jobs of a sweep are threads of one process")
+    HydraConfig.instance().cfg = config  # ${hydra:...} in a value is resolved with it
+    folder = Path(config.hydra.runtime.output_dir)
     cfg = checked(config, words)
+    folder.mkdir(parents=True, exist_ok=True)
     record(config, folder)
-    return Job(cfg, folder, sweep.name, " ".join(filter_overrides(words)))
+    return Job(cfg, folder, Path(str(config.hydra.sweep.dir)).name, " ".join(filter_overrides(words)))

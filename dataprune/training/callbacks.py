@@ -133,11 +133,11 @@ class KeepLast(pl.Callback):
     """`path` is always the whole checkpoint of a finished epoch: written beside it, then renamed.
 
     Of the last finished epoch, unless that came within `every_s` seconds of the one before: epochs of milliseconds need
-    no checkpoint each. until: the training's last epoch, of which none is kept: what callbacks do at its end is done
-    when it is trained again. None = it is kept too, as nothing is left to do.
+    no checkpoint each. until: the training's number of epochs, the last of which is not kept: what callbacks do at the
+    end is done when it is trained again. 0 = it is kept too, as nothing is left to do.
     """
 
-    def __init__(self, path: Path, every_s: float = 1.0, until: int | None = None) -> None:
+    def __init__(self, path: Path, every_s: float = 1.0, until: int = 0) -> None:
         self.path, self.every_s, self.until = path, every_s, until
         self.saved = -float("inf")
 

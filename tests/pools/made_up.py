@@ -55,3 +55,16 @@ def chosen(pool, output, **options):
 
 def shards(folder, **fields):
     return find(str(folder), Fields(**fields))
+
+
+# a module whose score kills its worker, once
+KILLER = """
+import os, signal
+from pathlib import Path
+
+def score(features, flag):
+    if not Path(flag).exists():
+        Path(flag).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return features.sum(1)
+"""

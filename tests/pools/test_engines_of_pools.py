@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.pools.made_up import Made, chosen
+from tests.pools.made_up import KILLER, Made, chosen
 from tests.pools.test_pool_runs import D2, DEDUP, left
 
 
@@ -40,18 +40,6 @@ def test_a_mistake_in_a_worker_is_the_same_line(made, tmp_path, module, engine):
     with pytest.raises(ValueError, match="NaN or inf in rows 17 of s1") as error:
         chosen(made.parquet(tmp_path / "pool"), tmp_path / "out", engine=engine, **DEDUP)
     assert type(error.value).__name__ == "ConfigError"
-
-
-KILLER = """
-import os, signal
-from pathlib import Path
-
-def score(features, flag):
-    if not Path(flag).exists():
-        Path(flag).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return features.sum(1)
-"""
 
 
 @pytest.mark.parametrize(("module", "engine"), [("ray", "ray"), ("distributed", "dask")])

@@ -20,7 +20,7 @@ from dataprune.pools import cells, decide, layout, select
 from dataprune.pools.__main__ import main
 from dataprune.pools.crew import Crew
 from tests.conftest import ROOT
-from tests.pools.made_up import THREADS, Made, chosen
+from tests.pools.made_up import KILLER, THREADS, Made, chosen
 
 D2 = {"method": "d2", "budget": 0.4, "columns": {"scores": "score"}, "cells": 12, "probes": 2}
 DEDUP = {"method": "semdedup", "budget": 0.5, "cells": 12}
@@ -149,18 +149,6 @@ def test_a_shard_that_changes_while_it_is_read_leaves_no_part(pool, tmp_path, mo
     made = os.listdir(tmp_path / "out" / "parts")
     assert sum(name.startswith("label-") for name in made) < 3
     assert not [name for name in made if name.startswith(".")]
-
-
-KILLER = """
-import os, signal
-from pathlib import Path
-
-def score(features, flag):
-    if not Path(flag).exists():
-        Path(flag).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return features.sum(1)
-"""
 
 
 def test_a_worker_that_is_killed_is_one_line_and_the_same_command_goes_on(pool, tmp_path):
